@@ -1,0 +1,68 @@
+"""Every number that two nodes must agree on, in one place. Specification, section 1.3."""
+
+from __future__ import annotations
+
+KIB = 1024
+MIB = 1024 * KIB
+
+# 2 encoding
+MAX_DEPTH = 8
+MAX_INT = 2**64 - 1
+MIN_INT = -(2**63)
+
+# 4 and 5 statements
+MAX_STATEMENT_BYTES = 16 * KIB
+MAX_ROTATION_KEYS = 8
+MAX_IDENTITY_STATEMENTS = 256
+MAX_ENDPOINTS = 8
+MAX_ENDPOINT_BYTES = 256
+MAX_RELAYS = 3
+
+# 6 records
+MAX_KEY_BYTES = 96
+MAX_VALUE_BYTES = 16 * KIB
+MAX_SKU_BYTES = 64
+MAX_LOCATION_BYTES = 31
+MAX_COLLECTION_BYTES = 32
+MAX_COLLECTIONS = 32
+MAX_TITLE_BYTES = 500
+MAX_NAME_BYTES = 120
+MAX_TEXT_BYTES = 8_000
+MAX_PRICE_MINOR = 10**15
+MAX_QUANTITY_MILLI = 10**15
+
+# 7 trie
+LEAF_ENTRIES = 16
+MAX_TRIE_DEPTH = 64
+CHUNK_ENTRIES = 1024
+MAX_CHUNK_BYTES = 1 * MIB  # unpacked; a single leaf (16 entries of 16 KiB) always fits
+MAX_PROOF_BYTES = 8 * KIB
+
+# 8 heads and operations
+MAX_HEAD_BYTES = 512
+MAX_OPS = 1_000
+MAX_OPS_BYTES = 1 * MIB
+MAX_AHEAD_MS = 5 * 60 * 1000  # how far in the future a rev or a page may lie
+STREAM_PUBLIC = 0
+STREAM_MEMBERS = 1
+MAX_STREAM = 15
+
+# 9 sessions
+MAX_MESSAGE_BYTES = 2 * MIB
+MAX_REPLY_BYTES = 1 * MIB  # what a sender puts into one answer, before the last item
+MAX_ITEMS = 1_000  # heads or statements in one message
+MAX_WALK_PREFIXES = 256
+MAX_REQUESTS_UNDER_WAY = 4
+HANDSHAKE_MS = 10_000
+REQUEST_MS = 30_000
+PING_EVERY_MS = 15_000
+SILENT_MS = 45_000
+
+# 10 minute book
+MAX_TITLE_CHARS = 200
+MAX_FOUNDERS = 100
+MAX_ACTS = 64
+MAX_INVITATION_USES = 100
+
+# 11 polls
+MAX_OPTIONS = 32

@@ -1,0 +1,365 @@
+"""What two nodes say to each other on a link: every message, its fields and their bounds, as one table.
+
+Never acts: `session` knows when a message may come, the node knows what to do about it.
+A message is a MessagePack list that begins with its number; unlike signed objects it need not be
+canonical, but its shape is checked whole before anybody sees it. Specification, section 9.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+import msgpack
+
+from protocol import shape
+from protocol.encoding import unpack
+from protocol.errors import Reason, Refused
+from protocol.identity import MEMBER_ID_BYTES
+from protocol.limits import (
+    CHUNK_ENTRIES,
+    MAX_CHUNK_BYTES,
+    MAX_COLLECTION_BYTES,
+    MAX_COLLECTIONS,
+    MAX_HEAD_BYTES,
+    MAX_IDENTITY_STATEMENTS,
+    MAX_ITEMS,
+    MAX_MESSAGE_BYTES,
+    MAX_OPS_BYTES,
+    MAX_STATEMENT_BYTES,
+    MAX_STREAM,
+    MAX_TRIE_DEPTH,
+    MAX_WALK_PREFIXES,
+)
+
+_U32 = shape.integer(0, 2**32 - 1)
+_U64 = shape.integer(0, 2**64 - 1)
+_MEMBER = shape.binary(MEMBER_ID_BYTES)
+_HASH = shape.binary(32)
+_SHORT_ID = shape.binary(8)
+_HEAD = shape.blob(65, MAX_HEAD_BYTES + 64)
+_HEADS = shape.array(_HEAD, 0, MAX_ITEMS)
+_SIGNED = shape.blob(65, MAX_STATEMENT_BYTES + 64)
+_STATEMENTS = shape.array(_SIGNED, 0, MAX_ITEMS)
+_LOG = shape.array(_SIGNED, 1, MAX_IDENTITY_STATEMENTS)
+_STREAM = shape.integer(0, MAX_STREAM)
+_COLLECTION = shape.text(0, MAX_COLLECTION_BYTES)
+_BODY = shape.blob(0, MAX_CHUNK_BYTES + 64 * CHUNK_ENTRIES)
+_SUMMARY = (("count", _U64), ("size", _U64), ("hash", _HASH))
+
+
+def _prefix(value: Any, name: str) -> None:
+    if type(value) is not str or len(value) > MAX_TRIE_DEPTH or not set(value) <= set("0123456789abcdef"):
+        raise Refused(Reason.WRONG_SHAPE, f"'{name}' must be 0 to 64 hex digits")
+
+
+def _node(value: Any, name: str) -> None:
+    """[prefix, 0, sixteen summaries] or [prefix, 1, chunk]."""
+    if type(value) is not list or len(value) != 3:
+        raise Refused(Reason.WRONG_SHAPE, f"'{name}' holds lists of three items")
+    _prefix(value[0], name)
+    if value[1] == 0:
+        shape.array(shape.rows(*_SUMMARY), 16, 16)(value[2], name)
+    elif value[1] == 1:
+        _BODY(value[2], name)
+    else:
+        raise Refused(Reason.WRONG_SHAPE, f"'{name}' holds nodes (0) and chunks (1)")
+
+
+_OPS_BODY = shape.rows(("collection", shape.text(1, MAX_COLLECTION_BYTES)), ("body", shape.blob(1, MAX_OPS_BYTES)))
+_SEGMENT = shape.rows(("rev", _U64), ("bodies", shape.array(_OPS_BODY, 1, MAX_COLLECTIONS)))
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """First word of either side: who I am, which run of my node this is, and a challenge."""
+
+    version: int
+    coop_id: bytes
+    member_id: bytes
+    instance: bytes
+    nonce: bytes
+    log: list[bytes]
+    """My identity statements, so that a node that has never heard of me can check the proof."""
+    number: ClassVar[int] = 1
+    checks: ClassVar[tuple[shape.Check, ...]] = (
+        shape.integer(0, 255),
+        _HASH,
+        _MEMBER,
+        _SHORT_ID,
+        _HASH,
+        _LOG,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """Signature over both hellos: I hold the key, now, for this session."""
+
+    signature: bytes
+    number: ClassVar[int] = 2
+    checks: ClassVar[tuple[shape.Check, ...]] = (shape.binary(64),)
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """First word of an open session: how far my minute book goes, and your own heads as I know them."""
+
+    slot: int
+    page_id: bytes
+    store_nonce: bytes
+    your_heads: list[bytes]
+    number: ClassVar[int] = 10
+    checks: ClassVar[tuple[shape.Check, ...]] = (_U64, _HASH, _SHORT_ID, shape.array(_HEAD, 0, MAX_STREAM + 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """News, unasked: heads, statements and identity statements."""
+
+    heads: list[bytes]
+    statements: list[bytes]
+    identities: list[bytes]
+    number: ClassVar[int] = 11
+    checks: ClassVar[tuple[shape.Check, ...]] = (_HEADS, _STATEMENTS, _STATEMENTS)
+
+
+@dataclass(frozen=True, slots=True)
+class Since:
+    """Question: what is new since *cursor* in the store that you called *store_nonce*?"""
+
+    request: int
+    store_nonce: bytes
+    cursor: int
+    frontier: bytes
+    number: ClassVar[int] = 12
+    checks: ClassVar[tuple[shape.Check, ...]] = (_U32, _SHORT_ID, _U64, _HASH)
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """Answer to `Since`: items in order of arrival here up to *cursor*; `same` if our frontiers are equal."""
+
+    request: int
+    store_nonce: bytes
+    cursor: int
+    same: bool
+    more: bool
+    heads: list[bytes]
+    statements: list[bytes]
+    identities: list[bytes]
+    number: ClassVar[int] = 13
+    checks: ClassVar[tuple[shape.Check, ...]] = (
+        _U32,
+        _SHORT_ID,
+        _U64,
+        shape.boolean,
+        shape.boolean,
+        _HEADS,
+        _STATEMENTS,
+        _STATEMENTS,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class GetOps:
+    """Question: the operations of a stream from *from_rev* of *epoch* on."""
+
+    request: int
+    member_id: bytes
+    stream: int
+    epoch: int
+    from_rev: int
+    number: ClassVar[int] = 14
+    checks: ClassVar[tuple[shape.Check, ...]] = (_U32, _MEMBER, _STREAM, _U64, _U64)
+
+
+@dataclass(frozen=True, slots=True)
+class Ops:
+    """Answer to `GetOps`: my head, and the segments [rev, [[collection, deflated body], ...]] that lead to it.
+
+    No segments: I cannot bridge from there, walk the trie. No head: I do not hold this stream.
+    """
+
+    request: int
+    head: bytes | None
+    segments: list[list[Any]]
+    number: ClassVar[int] = 15
+    checks: ClassVar[tuple[shape.Check, ...]] = (_U32, shape.or_nil(_HEAD), shape.array(_SEGMENT, 0, MAX_ITEMS))
+
+
+@dataclass(frozen=True, slots=True)
+class WalkTrie:
+    """Question: the nodes at *prefixes* of a collection; an empty collection name asks for the state's list."""
+
+    request: int
+    member_id: bytes
+    stream: int
+    state_root: bytes
+    collection: str
+    prefixes: list[str]
+    number: ClassVar[int] = 16
+    checks: ClassVar[tuple[shape.Check, ...]] = (
+        _U32,
+        _MEMBER,
+        _STREAM,
+        _HASH,
+        _COLLECTION,
+        shape.array(_prefix, 0, MAX_WALK_PREFIXES),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Nodes:
+    """Answer to `WalkTrie`: [prefix, 0, 16 summaries] or [prefix, 1, chunk], maybe fewer than asked for.
+
+    *head* is my head where I no longer (or do not yet) hold the state asked for; then nothing else comes.
+    """
+
+    request: int
+    head: bytes | None
+    state: bytes
+    items: list[list[Any]]
+    number: ClassVar[int] = 17
+    checks: ClassVar[tuple[shape.Check, ...]] = (
+        _U32,
+        shape.or_nil(_HEAD),
+        shape.blob(0, 128 * MAX_COLLECTIONS),
+        shape.array(_node, 0, MAX_WALK_PREFIXES),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class GetPages:
+    """Question: the official pages after *after_slot*."""
+
+    request: int
+    after_slot: int
+    number: ClassVar[int] = 18
+    checks: ClassVar[tuple[shape.Check, ...]] = (_U32, _U64)
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """Answer to `GetPages`: pages with certificates, and identity statements needed to check them."""
+
+    request: int
+    more: bool
+    pages: list[bytes]
+    identities: list[bytes]
+    number: ClassVar[int] = 19
+    checks: ClassVar[tuple[shape.Check, ...]] = (
+        _U32,
+        shape.boolean,
+        shape.array(shape.blob(1, MAX_MESSAGE_BYTES), 0, MAX_ITEMS),
+        _STATEMENTS,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Are you there?"""
+
+    nonce: int
+    number: ClassVar[int] = 20
+    checks: ClassVar[tuple[shape.Check, ...]] = (_U64,)
+
+
+@dataclass(frozen=True, slots=True)
+class Pong:
+    """I am."""
+
+    nonce: int
+    number: ClassVar[int] = 21
+    checks: ClassVar[tuple[shape.Check, ...]] = (_U64,)
+
+
+@dataclass(frozen=True, slots=True)
+class Twin:
+    """Another live node speaks for the same member as you, as *instance*: stop publishing."""
+
+    instance: bytes
+    number: ClassVar[int] = 22
+    checks: ClassVar[tuple[shape.Check, ...]] = (_SHORT_ID,)
+
+
+@dataclass(frozen=True, slots=True)
+class Bye:
+    """I close this session; *reason* is a word of section 12, or 'leaving'."""
+
+    reason: str
+    detail: str
+    number: ClassVar[int] = 23
+    checks: ClassVar[tuple[shape.Check, ...]] = (shape.text(1, 40), shape.text(0, 500))
+
+
+Message = (
+    Hello
+    | Proof
+    | Status
+    | Put
+    | Since
+    | News
+    | GetOps
+    | Ops
+    | WalkTrie
+    | Nodes
+    | GetPages
+    | Pages
+    | Ping
+    | Pong
+    | Twin
+    | Bye
+)
+Question = Since | GetOps | WalkTrie | GetPages
+Answer = News | Ops | Nodes | Pages
+ANSWER_TO: dict[type[Question], type[Answer]] = {Since: News, GetOps: Ops, WalkTrie: Nodes, GetPages: Pages}
+
+KINDS: dict[int, Callable[..., Message]] = {
+    kind.number: kind
+    for kind in (
+        Hello,
+        Proof,
+        Status,
+        Put,
+        Since,
+        News,
+        GetOps,
+        Ops,
+        WalkTrie,
+        Nodes,
+        GetPages,
+        Pages,
+        Ping,
+        Pong,
+        Twin,
+        Bye,
+    )
+}
+
+
+def write(message: Message) -> bytes:
+    """Encode a message."""
+    row = [message.number, *(getattr(message, one.name) for one in fields(message))]
+    return bytes(msgpack.packb(row, use_bin_type=True))
+
+
+def read(data: bytes) -> Message:
+    """Decode a message and check every field.
+
+    Refuses: too_large, malformed, truncated, trailing, too_deep, forbidden_type, unknown_kind,
+    wrong_shape, out_of_range.
+    """
+    if len(data) > MAX_MESSAGE_BYTES:
+        raise Refused(Reason.TOO_LARGE, f"a message has at most {MAX_MESSAGE_BYTES} bytes")
+    row = unpack(data)
+    if type(row) is not list or not row or type(row[0]) is not int:
+        raise Refused(Reason.WRONG_SHAPE, "a message is a list that begins with its number")
+    kind: Any = KINDS.get(row[0])
+    if kind is None:
+        raise Refused(Reason.UNKNOWN_KIND, f"message {row[0]} is not known here")
+    names = [one.name for one in fields(kind)]
+    shape.row(row[1:], tuple(zip(names, kind.checks, strict=True)))
+    message: Message = kind(*row[1:])
+    return message

@@ -1,0 +1,181 @@
+"""Bringing one stream to one signed head: by its operations if they bridge the gap, else by walking the trie.
+
+Sans-I/O: it says what to ask and what to keep, the node asks and keeps. Every chunk it hands out has been
+traced to the signed root, so it may be stored at once, and a broken-off walk resumes where it stopped.
+The thing to understand: a walk only descends where the peer's subtree differs from ours, so cold
+replication, repair and "catch up after a week" are one mechanism. Specification, section 9.4.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from protocol import chunks, shape, trie
+from protocol.chunks import Chunk
+from protocol.encoding import decode
+from protocol.errors import Reason, Refused
+from protocol.head import Head
+from protocol.limits import CHUNK_ENTRIES, LEAF_ENTRIES, MAX_COLLECTIONS, MAX_TRIE_DEPTH
+from protocol.messages import GetOps, Nodes, WalkTrie
+from protocol.records import check_collection
+from protocol.trie import EMPTY, Summary
+
+# How many records one question should ask for: answers of about half a megabyte keep four under way busy.
+RECORDS_A_QUESTION = 4 * CHUNK_ENTRIES
+_STATE = shape.array(
+    shape.rows(
+        ("collection", shape.text(1, 32)),
+        ("count", shape.integer(1, 2**63)),
+        ("size", shape.integer(0, 2**63)),
+        ("root", shape.binary(32)),
+    ),
+    0,
+    MAX_COLLECTIONS,
+)
+SummaryOf = Callable[[str, str], Summary]
+"""What we hold ourselves: (collection, prefix) -> summary of that subtree."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replace:
+    """The subtree at *prefix* becomes *chunk* (None: empty). *packed* is the chunk as received."""
+
+    collection: str
+    prefix: str
+    summary: Summary
+    chunk: Chunk | None
+    packed: bytes
+
+
+def get_ops(head: Head, from_rev: int) -> GetOps:
+    """Ask for the operations from *from_rev*, which we hold, to *head*, of the same epoch."""
+    return GetOps(0, head.stream.member_id, head.stream.number, head.version.epoch, from_rev)
+
+
+class Walk:
+    """Descent from a signed state root to the chunks that differ from ours.
+
+    Call `questions`, send each, hand every answer to `receive`; it is over when `done`.
+    """
+
+    def __init__(self, head: Head, held: Mapping[str, Summary], summary_of: SummaryOf) -> None:
+        self.head = head
+        self.collections: dict[str, Summary] | None = None
+        self._held = dict(held)
+        self._summary_of = summary_of
+        self._wanted: deque[tuple[str, str]] = deque()
+        self._expected: dict[tuple[str, str], Summary] = {}
+        self._asked_state = False
+
+    @property
+    def done(self) -> bool:
+        """Whether every difference has been handed out."""
+        return self.collections is not None and not self._expected
+
+    @property
+    def missing_count(self) -> int:
+        """How many records are under the prefixes still to come: for a progress bar."""
+        return sum(summary.count for summary in self._expected.values())
+
+    def questions(self) -> list[WalkTrie]:
+        """Return the questions that can be asked now; each is returned once."""
+        if self.collections is None:
+            if self._asked_state:
+                return []
+            self._asked_state = True
+            return [self._question("", [])]
+        batches: list[WalkTrie] = []
+        while self._wanted:
+            collection, prefixes, records = self._wanted[0][0], list[str](), 0
+            while self._wanted and self._wanted[0][0] == collection and records < RECORDS_A_QUESTION:
+                _, prefix = self._wanted.popleft()
+                # A node above the chunks answers with 16 summaries: as cheap as a few records.
+                expected = self._expected[collection, prefix].count
+                records += expected if expected <= CHUNK_ENTRIES else LEAF_ENTRIES
+                prefixes.append(prefix)
+                if len(prefixes) == 256:
+                    break
+            batches.append(self._question(collection, prefixes))
+        return batches
+
+    def again(self, question: WalkTrie) -> None:
+        """Put back what *question* asked for: its answer will not come."""
+        if not question.collection:
+            self._asked_state = False
+        for prefix in question.prefixes:
+            if (question.collection, prefix) in self._expected:
+                self._wanted.append((question.collection, prefix))
+
+    def receive(self, question: WalkTrie, answer: Nodes) -> list[Replace]:
+        """Check an answer against the signed root; return what changes in our copy.
+
+        Refuses: chunk_mismatch, root_mismatch and whatever the bytes break. The peer is at fault then, and
+        nothing of the answer counts; `again` puts the question back for another peer.
+        """
+        if not question.collection:
+            return self._receive_state(answer.state)
+        changes: list[Replace] = []
+        for prefix, form, body in answer.items:
+            place = (question.collection, prefix)
+            if prefix not in question.prefixes or place not in self._expected:
+                raise Refused(Reason.CHUNK_MISMATCH, "a subtree came that was not asked for")
+            expected = self._expected[place]
+            if form == 1:
+                changes.append(self._receive_chunk(place, expected, body))
+            else:
+                changes.extend(self._receive_node(place, expected, [Summary(*row) for row in body]))
+            del self._expected[place]
+        if not answer.items:
+            raise Refused(Reason.CHUNK_MISMATCH, "the answer holds nothing of what was asked for")
+        # The peer may cut an answer short; what is left is asked again.
+        answered = {item[0] for item in answer.items}
+        self._wanted.extend((question.collection, prefix) for prefix in question.prefixes if prefix not in answered)
+        return changes
+
+    def _question(self, collection: str, prefixes: list[str]) -> WalkTrie:
+        stream = self.head.stream
+        return WalkTrie(0, stream.member_id, stream.number, self.head.state_root, collection, prefixes)
+
+    def _receive_state(self, body: bytes) -> list[Replace]:
+        rows = decode(body, 128 * MAX_COLLECTIONS)
+        _STATE(rows, "state")
+        state = {name: Summary(count, size, root) for name, count, size, root in rows}
+        for name in state:
+            check_collection(name)
+        if len(state) != len(rows) or trie.state_root(state) != self.head.state_root:
+            raise Refused(Reason.ROOT_MISMATCH, "the collections are not those that the author signed")
+        self.collections = state
+        changes = []
+        for name in sorted({*state, *self._held}):
+            changes.extend(self._compare(name, "", state.get(name, EMPTY), self._held.get(name, EMPTY)))
+        return changes
+
+    def _compare(self, collection: str, prefix: str, theirs: Summary, ours: Summary) -> list[Replace]:
+        if theirs == ours:
+            return []
+        if theirs.count == 0:
+            return [Replace(collection, prefix, EMPTY, None, b"")]
+        self._expected[collection, prefix] = theirs
+        self._wanted.append((collection, prefix))
+        return []
+
+    def _receive_chunk(self, place: tuple[str, str], expected: Summary, packed: bytes) -> Replace:
+        collection, prefix = place
+        chunk = chunks.read_chunk(packed, prefix)
+        if trie.summarise(chunk.entries, len(prefix)) != expected:
+            raise Refused(Reason.CHUNK_MISMATCH, "the records are not those that the author signed")
+        return Replace(collection, prefix, expected, chunk, packed)
+
+    def _receive_node(self, place: tuple[str, str], expected: Summary, children: list[Summary]) -> list[Replace]:
+        collection, prefix = place
+        if len(prefix) >= MAX_TRIE_DEPTH or expected.count <= LEAF_ENTRIES:
+            raise Refused(Reason.CHUNK_MISMATCH, "a leaf has no nodes below it")
+        if sum(child.count for child in children) != expected.count or trie.join(children) != expected:
+            raise Refused(Reason.CHUNK_MISMATCH, "the subtrees are not those that the author signed")
+        changes = []
+        for nibble, child in zip(trie.HEX, children, strict=True):
+            below = prefix + nibble
+            changes.extend(self._compare(collection, below, child, self._summary_of(collection, below)))
+        return changes
