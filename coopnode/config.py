@@ -1,0 +1,92 @@
+"""The node's settings: one TOML file in the data folder, each with a default, overridden by the environment.
+
+Never guesses: an unknown key or a wrong type is an error that names the line of thought to follow.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from coopnode.errors import NodeError
+from coopnode.folder import write_durably
+
+ENVIRONMENT_PREFIX = "COOPNODE_"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All settings. docs/configuration.md has a row for each; a test compares."""
+
+    name: str = "A member"
+    """Name of the business, as other members and buyers see it."""
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: int = 8420
+    """Port to listen on; 0 takes a free one."""
+    public_url: str = ""
+    """Where others reach this node, if that differs from host and port (behind a proxy)."""
+    discovery: bool = True
+    """Look for other members on the local network (zeroconf)."""
+    currency: str = "EUR"
+    """Currency of prices that do not name one."""
+
+
+def load(path: Path) -> Config:
+    """Read the settings. Raises NodeError that names the key and what to do."""
+    values: dict[str, Any] = {}
+    if path.exists():
+        try:
+            values = tomllib.loads(path.read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise NodeError(f"The settings in {path} cannot be read: {error}.") from error
+    kinds = {one.name: type(getattr(Config(), one.name)) for one in fields(Config)}
+    for name, kind in kinds.items():
+        text = os.environ.get(ENVIRONMENT_PREFIX + name.upper())
+        if text is not None:
+            values[name] = _parse(name, kind, text)
+    for name, value in values.items():
+        if name not in kinds:
+            raise NodeError(f"'{name}' in {path} is not a setting. The settings are: {', '.join(kinds)}.")
+        if type(value) is not kinds[name]:
+            raise NodeError(f"'{name}' in {path} must be {_KIND_WORDS[kinds[name]]}, not {value!r}.")
+    config = replace(Config(), **values)
+    if not 0 <= config.port <= 65535:
+        raise NodeError(f"'port' in {path} must be from 0 to 65535, not {config.port}.")
+    return config
+
+
+def save(path: Path, config: Config) -> None:
+    """Write all settings, with what each is for."""
+    lines = ["# Settings of this coopnode. See docs/configuration.md.", ""]
+    for one in fields(Config):
+        value = getattr(config, one.name)
+        written = (
+            str(value).lower() if isinstance(value, bool) else repr(value) if isinstance(value, int) else _quote(value)
+        )
+        lines.append(f"{one.name} = {written}")
+    write_durably(path, ("\n".join(lines) + "\n").encode(), mode=0o644)
+
+
+_KIND_WORDS = {str: "a text in quotes", int: "a whole number", bool: "true or false"}
+
+
+def _parse(name: str, kind: type, text: str) -> Any:
+    if kind is str:
+        return text
+    if kind is bool and text.lower() in ("true", "false", "1", "0"):
+        return text.lower() in ("true", "1")
+    if kind is int and text.isascii() and text.isdigit():
+        return int(text)
+    raise NodeError(f"{ENVIRONMENT_PREFIX}{name.upper()} must be {_KIND_WORDS[kind]}, not {text!r}.")
+
+
+def _quote(text: str) -> str:
+    escaped = "".join(
+        f"\\u{ord(char):04x}" if ord(char) < 32 or ord(char) == 127 else "\\" + char if char in '"\\' else char
+        for char in text
+    )
+    return f'"{escaped}"'

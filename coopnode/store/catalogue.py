@@ -1,0 +1,247 @@
+"""The state that we hold of each stream: its head, its collections, and operations for followers.
+
+Never decides whether a head is right: `ingest` and `puller` do, with the roots that come from here.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from coopnode.store.tries import Changed, Tries
+from protocol import trie
+from protocol.chunks import Ops
+from protocol.head import Stream
+from protocol.limits import CHUNK_ENTRIES, MAX_CHUNK_BYTES, MIB
+from protocol.pull import Replace
+from protocol.trie import EMPTY, EMPTY_HASH, Summary
+
+KEPT_OPS_BYTES = 8 * MIB
+"""Operations kept of one stream; whoever is further behind walks the trie."""
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """A row of the table: where a collection's chunks hang, and its summary."""
+
+    collection_id: int
+    summary: Summary
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What we hold of a stream. *head* is the signed head that it belongs to; None before the first."""
+
+    stream_id: int
+    stream: Stream
+    head: bytes | None
+    collections: Mapping[str, Collection]
+    desync: str | None
+
+    @property
+    def summaries(self) -> dict[str, Summary]:
+        """Collection name -> summary, without empty ones."""
+        return {name: one.summary for name, one in self.collections.items() if one.summary.count}
+
+    @property
+    def root(self) -> bytes:
+        """The state root of what we hold."""
+        return trie.state_root(self.summaries)
+
+
+class Catalogue:
+    """Streams on one connection."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._db = connection
+        self._tries = Tries(connection)
+
+    def forget_cached(self) -> None:
+        """Drop what is remembered of rows that a rollback has undone."""
+        self._tries.forget_cached()
+
+    # ── reading ───────────────────────────────────────────────────────────────────────────────────
+
+    def held(self, stream: Stream) -> Held | None:
+        """Return what we hold of *stream*, or None when we have never heard of it."""
+        row = self._db.execute(
+            "SELECT id, head, desync FROM stream WHERE member_id = ? AND number = ?", (stream.member_id, stream.number)
+        ).fetchone()
+        if row is None:
+            return None
+        collections = {
+            name: Collection(collection_id, Summary(count, size, root))
+            for collection_id, name, count, size, root in self._db.execute(
+                "SELECT id, name, count, size, root FROM collection WHERE stream_id = ?", (row[0],)
+            )
+        }
+        return Held(row[0], stream, row[1], collections, row[2])
+
+    def streams(self) -> list[Held]:
+        """Return all streams of which we hold a state."""
+        rows = self._db.execute("SELECT member_id, number FROM stream WHERE head IS NOT NULL ORDER BY id").fetchall()
+        return [held for member_id, number in rows if (held := self.held(Stream(member_id, number))) is not None]
+
+    def changed_since(self, seq: int) -> list[Stream]:
+        """Return the streams whose state changed after change number *seq*."""
+        rows = self._db.execute("SELECT member_id, number FROM stream WHERE changed_seq > ? ORDER BY id", (seq,))
+        return [Stream(member_id, number) for member_id, number in rows]
+
+    def last_change(self) -> int:
+        """Return the number of the latest change of any stream's state."""
+        row = self._db.execute("SELECT coalesce(max(changed_seq), 0) FROM stream").fetchone()
+        return int(row[0])
+
+    def get(self, stream: Stream, collection: str, key: bytes) -> bytes | None:
+        """Return the value of a record, or None."""
+        row = self._db.execute(
+            "SELECT c.id FROM collection c JOIN stream s ON s.id = c.stream_id"
+            " WHERE s.member_id = ? AND s.number = ? AND c.name = ?",
+            (stream.member_id, stream.number, collection),
+        ).fetchone()
+        return None if row is None else self._tries.get(row[0], key)
+
+    def records(self, stream: Stream, collection: str) -> Iterator[tuple[bytes, bytes]]:
+        """Yield (key, value) of all records of a collection."""
+        held = self.held(stream)
+        if held is not None and collection in held.collections:
+            yield from self._tries.records(held.collections[collection].collection_id)
+
+    def chunk_records(self, chunk_id: int) -> dict[bytes, bytes]:
+        """Return the records of one chunk's body."""
+        return self._tries.chunk_records(chunk_id)
+
+    def summary(self, held: Held, collection: str, prefix: str) -> Summary:
+        """Return the summary of any subtree that we hold."""
+        found = held.collections.get(collection)
+        return EMPTY if found is None else self._tries.summary(found.collection_id, found.summary.hash, prefix)
+
+    def entries(self, held: Held, collection: str, prefix: str) -> bytes:
+        """Return the entries under *prefix*."""
+        found = held.collections.get(collection)
+        return b"" if found is None else self._tries.entries(found.collection_id, found.summary.hash, prefix)
+
+    def node(self, held: Held, collection: str, prefix: str) -> bytes | list[Summary]:
+        """Return a subtree to send: a chunk where it fits into one, else its sixteen children."""
+        summary = self.summary(held, collection, prefix)
+        found = held.collections.get(collection)
+        if found is None or (summary.count <= CHUNK_ENTRIES and summary.size <= MAX_CHUNK_BYTES):
+            if found is None:
+                return b""
+            return self._tries.packed_chunk(found.collection_id, found.summary.hash, prefix)
+        return [self.summary(held, collection, prefix + nibble) for nibble in trie.HEX]
+
+    # ── changing ──────────────────────────────────────────────────────────────────────────────────
+
+    def open_stream(self, stream: Stream) -> Held:
+        """Return what we hold of *stream*, beginning it if need be."""
+        self._db.execute("INSERT OR IGNORE INTO stream (member_id, number) VALUES (?, ?)", stream)
+        held = self.held(stream)
+        assert held is not None
+        return held
+
+    def apply(self, held: Held, ops: Ops) -> Held:
+        """Put and remove records; return what we hold then. The caller compares the root."""
+        for name, changes in ops.items():
+            collection = self._open_collection(held, name)
+            summary = self._tries.apply(collection.collection_id, collection.summary.hash, changes)
+            self._set_summary(collection.collection_id, summary)
+        return self._again(held)
+
+    def stage(self, held: Held, change: Replace) -> int:
+        """Keep one verified subtree until the rest has come; return its chunk id."""
+        collection = self._open_collection(held, change.collection)
+        entries = b"" if change.chunk is None else change.chunk.entries
+        return self._tries.stage(collection.collection_id, change.prefix, change.summary, entries, change.packed)
+
+    def staged_or_held(self, held: Held, collection: str, prefix: str) -> Summary:
+        """Return the summary of a subtree as it will be when what is staged has been committed."""
+        found = held.collections.get(collection)
+        if found is None:
+            return EMPTY
+        staged = self._tries.staged_summary(found.collection_id, prefix)
+        return staged if staged is not None else self.summary(held, collection, prefix)
+
+    def commit_staged(self, held: Held) -> tuple[Held, dict[str, Changed]]:
+        """Put staged subtrees in place; return what we hold then and what changed in each collection."""
+        changed: dict[str, Changed] = {}
+        for name, collection in held.collections.items():
+            summary, changed[name] = self._tries.commit_staged(collection.collection_id, collection.summary.hash)
+            self._set_summary(collection.collection_id, summary)
+        return self._again(held), changed
+
+    def unstage(self, held: Held) -> None:
+        """Throw away what is staged."""
+        for collection in held.collections.values():
+            self._tries.unstage(collection.collection_id)
+
+    def set_head(self, held: Held, head: bytes) -> int:
+        """Note that what we hold is the state of *head*; return the number of this change."""
+        seq = self.last_change() + 1
+        self._db.execute(
+            "UPDATE stream SET head = ?, changed_seq = ?, desync = NULL WHERE id = ?", (head, seq, held.stream_id)
+        )
+        return seq
+
+    def set_desync(self, held: Held, why: str | None) -> None:
+        """Note that the author's own operations do not lead to the root that it signed."""
+        self._db.execute("UPDATE stream SET desync = ? WHERE id = ?", (why, held.stream_id))
+
+    # ── operations for followers ──────────────────────────────────────────────────────────────────
+
+    def keep_ops(self, held: Held, epoch: int, since_rev: int, rev: int, bodies: bytes) -> None:
+        """Keep the operations from *since_rev* to *rev*; the oldest go when there are too many."""
+        self._db.execute(
+            "INSERT OR REPLACE INTO ops VALUES (?, ?, ?, ?, ?)", (held.stream_id, epoch, since_rev, rev, bodies)
+        )
+        total = 0
+        rows = self._db.execute(
+            "SELECT epoch, rev, length(bodies) FROM ops WHERE stream_id = ? ORDER BY epoch DESC, rev DESC",
+            (held.stream_id,),
+        ).fetchall()
+        for old_epoch, old_rev, size in rows:
+            total += size + 64
+            if total > KEPT_OPS_BYTES or len(rows) > 4096:
+                self._db.execute(
+                    "DELETE FROM ops WHERE stream_id = ? AND (epoch, rev) <= (?, ?)",
+                    (held.stream_id, old_epoch, old_rev),
+                )
+                return
+
+    def ops_from(self, held: Held, epoch: int, from_rev: int) -> list[tuple[int, bytes]]:
+        """Return the unbroken chain of (rev, bodies) that begins at *from_rev*; empty if there is none."""
+        chain: list[tuple[int, bytes]] = []
+        for since_rev, rev, bodies in self._db.execute(
+            "SELECT since_rev, rev, bodies FROM ops WHERE stream_id = ? AND epoch = ? AND rev > ? ORDER BY rev",
+            (held.stream_id, epoch, from_rev),
+        ):
+            if since_rev != from_rev:
+                return []
+            chain.append((rev, bytes(bodies)))
+            from_rev = rev
+        return chain
+
+    def _open_collection(self, held: Held, name: str) -> Collection:
+        found = held.collections.get(name)
+        if found is not None:
+            return found
+        self._db.execute(
+            "INSERT OR IGNORE INTO collection (stream_id, name, root) VALUES (?, ?, ?)",
+            (held.stream_id, name, EMPTY_HASH),
+        )
+        row = self._db.execute(
+            "SELECT id, count, size, root FROM collection WHERE stream_id = ? AND name = ?", (held.stream_id, name)
+        ).fetchone()
+        return Collection(row[0], Summary(*row[1:]))
+
+    def _set_summary(self, collection_id: int, summary: Summary) -> None:
+        self._db.execute(
+            "UPDATE collection SET count = ?, size = ?, root = ? WHERE id = ?",
+            (summary.count, summary.size, summary.hash, collection_id),
+        )
+
+    def _again(self, held: Held) -> Held:
+        again = self.held(held.stream)
+        assert again is not None
+        return again

@@ -1,0 +1,407 @@
+"""The records of one collection on disk: chunks as they were received, with small changes beside them.
+
+Never checks a signature or a root: the caller compares what comes out with what the author signed.
+The thing to understand: a chunk's body is immutable, whatever changes it has a new id. A single new price
+is one row in `recent` and new entries for its chunk; when a quarter of a chunk has changed, its body is
+written anew. So replication moves whole chunks, and a change costs its own size. Not a row a record:
+that is what makes replication slow.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from coopnode.store.spine import ChunkRow, Spine
+from protocol import chunks, trie
+from protocol.encoding import inflate, unpack
+from protocol.limits import CHUNK_ENTRIES, KIB, LEAF_ENTRIES, MAX_CHUNK_BYTES
+from protocol.trie import EMPTY, Summary
+
+_sha256 = hashlib.sha256
+
+# A chunk is cut in sixteen above these, and sixteen are merged below those; in between nothing moves, so
+# that a record that comes and goes does not make chunks split and merge every time.
+SPLIT_BYTES = 512 * KIB
+MERGE_ENTRIES = 256
+MERGE_BYTES = 300 * KIB
+CACHED_BODIES = 64
+CACHED_SPINES = 256
+
+Row = tuple[bytes, bytes, bytes]
+"""(SHA-256 of the key, key, value)"""
+
+
+@dataclass(slots=True)
+class Changed:
+    """What a change did to a collection, for read models that follow it."""
+
+    fresh_chunks: list[int] = field(default_factory=list)
+    """Chunks of records none of which was here before."""
+    replaced_chunks: list[int] = field(default_factory=list)
+    put: dict[bytes, bytes] = field(default_factory=dict)
+    removed: list[bytes] = field(default_factory=list)
+
+
+class Tries:
+    """All collections' chunks, on one connection."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._db = connection
+        self._spines: OrderedDict[int, tuple[bytes, Spine]] = OrderedDict()
+        self._bodies: OrderedDict[int, dict[bytes, bytes]] = OrderedDict()
+
+    def forget_cached(self) -> None:
+        """Drop outlines and bodies held in memory: a transaction was rolled back."""
+        self._spines.clear()
+        self._bodies.clear()
+
+    # ── reading ───────────────────────────────────────────────────────────────────────────────────
+
+    def get(self, collection_id: int, key: bytes) -> bytes | None:
+        """Return the value of *key*, or None."""
+        key_hash = _sha256(key).digest()
+        row = self._db.execute(
+            "SELECT value FROM recent WHERE collection_id = ? AND key_hash = ?", (collection_id, key_hash)
+        ).fetchone()
+        if row is not None:
+            return None if row[0] is None else bytes(row[0])
+        # Prefixes of chunks do not contain each other, so the one that a key belongs to, if any, is the
+        # last that sorts at or before it.
+        key_hex = key_hash.hex()
+        row = self._db.execute(
+            "SELECT id, prefix FROM chunk WHERE collection_id = ? AND staged = 0 AND prefix <= ?"
+            " ORDER BY prefix DESC LIMIT 1",
+            (collection_id, key_hex),
+        ).fetchone()
+        if row is None or not key_hex.startswith(row[1]):
+            return None
+        return self._body(row[0]).get(key)
+
+    def records(self, collection_id: int) -> Iterator[tuple[bytes, bytes]]:
+        """Yield (key, value) of all records, a chunk at a time, in trie order."""
+        rows = self._db.execute(
+            "SELECT id, prefix, recent FROM chunk WHERE collection_id = ? AND staged = 0 ORDER BY prefix",
+            (collection_id,),
+        ).fetchall()
+        for chunk_id, prefix, recent in rows:
+            for _, key, value in self._rows(collection_id, prefix, chunk_id, recent):
+                yield key, value
+
+    def chunk_records(self, chunk_id: int) -> dict[bytes, bytes]:
+        """Return the records of a chunk's body as it was written; empty when the chunk is gone."""
+        return dict(self._body(chunk_id))
+
+    def spine(self, collection_id: int, root: bytes) -> Spine:
+        """Return the outline of a collection whose root is *root* now."""
+        cached = self._spines.get(collection_id)
+        if cached is not None and cached[0] == root:
+            self._spines.move_to_end(collection_id)
+            return cached[1]
+        rows = self._db.execute(
+            "SELECT prefix, id, count, size, hash, recent FROM chunk WHERE collection_id = ? AND staged = 0",
+            (collection_id,),
+        )
+        spine = Spine({row[0]: ChunkRow(row[1], Summary(row[2], row[3], row[4]), row[5]) for row in rows})
+        self._remember(collection_id, spine)
+        return spine
+
+    def summary(self, collection_id: int, root: bytes, prefix: str) -> Summary:
+        """Return the summary of any subtree."""
+        spine = self.spine(collection_id, root)
+        found = spine.summary(prefix)
+        if found is not None:
+            return found
+        return trie.summarise(self.entries(collection_id, root, prefix), len(prefix))
+
+    def entries(self, collection_id: int, root: bytes, prefix: str) -> bytes:
+        """Return the entries under *prefix*."""
+        spine = self.spine(collection_id, root)
+        inside = [spine.chunks[found].chunk_id for found in spine.under(prefix)]
+        if inside:
+            return b"".join(self._entries(chunk_id) for chunk_id in inside)
+        above = spine.chunks.get(spine.locate(prefix))
+        if above is None:
+            return b""
+        packed = self._entries(above.chunk_id)
+        starts = range(0, len(packed), trie.ENTRY_BYTES)
+        return b"".join(packed[i : i + trie.ENTRY_BYTES] for i in starts if packed[i : i + 32].hex().startswith(prefix))
+
+    def packed_chunk(self, collection_id: int, root: bytes, prefix: str) -> bytes:
+        """Return the records under *prefix* as a chunk to send; as it was received, where that will do."""
+        spine = self.spine(collection_id, root)
+        row = spine.chunks.get(prefix)
+        if row is not None and not row.recent:
+            body = self._db.execute("SELECT body FROM chunk_body WHERE chunk_id = ?", (row.chunk_id,)).fetchone()
+            return bytes(body[0])
+        inside = spine.under(prefix) or [spine.locate(prefix)]
+        rows = [
+            one for found in inside if found in spine.chunks for one in self._chunk_rows(collection_id, spine, found)
+        ]
+        return chunks.write_chunk([(key, value) for key_hash, key, value in rows if key_hash.hex().startswith(prefix)])
+
+    # ── changing ──────────────────────────────────────────────────────────────────────────────────
+
+    def apply(self, collection_id: int, root: bytes, changes: Mapping[bytes, bytes | None]) -> Summary:
+        """Put and remove records; return the collection's new summary."""
+        spine = self.spine(collection_id, root)
+        groups: dict[str, list[tuple[bytes, bytes, bytes | None]]] = {}
+        for key_hash, key, value in sorted((_sha256(key).digest(), key, value) for key, value in changes.items()):
+            groups.setdefault(spine.locate(key_hash.hex()), []).append((key_hash, key, value))
+        dirty: set[str] = set()
+        for prefix, group in groups.items():
+            self._change_chunk(collection_id, spine, prefix, group, dirty)
+        return self._settle(collection_id, spine, dirty)
+
+    def stage(self, collection_id: int, prefix: str, summary: Summary, entries: bytes, body: bytes) -> int:
+        """Keep a verified subtree beside the live ones until the whole state is here; return its chunk id."""
+        self._delete_staged(collection_id, prefix)
+        return self._insert(collection_id, prefix, summary, entries, body, staged=1)
+
+    def staged_summary(self, collection_id: int, prefix: str) -> Summary | None:
+        """Return the summary of the staged subtree at exactly *prefix*."""
+        row = self._db.execute(
+            "SELECT count, size, hash FROM chunk WHERE collection_id = ? AND staged = 1 AND prefix = ?",
+            (collection_id, prefix),
+        ).fetchone()
+        return None if row is None else Summary(*row)
+
+    def unstage(self, collection_id: int) -> None:
+        """Throw staged subtrees away."""
+        self._delete_staged(collection_id, "")
+
+    def commit_staged(self, collection_id: int, root: bytes) -> tuple[Summary, Changed]:
+        """Put all staged subtrees in the place of the live ones; return the new summary and what changed."""
+        spine = self.spine(collection_id, root)
+        staged = self._db.execute(
+            "SELECT id, prefix, count, size, hash FROM chunk WHERE collection_id = ? AND staged = 1 ORDER BY prefix",
+            (collection_id,),
+        ).fetchall()
+        changed = Changed()
+        dirty: set[str] = set()
+        for chunk_id, prefix, count, size, digest in staged:
+            self._uncover(collection_id, spine, prefix, dirty)
+            before = self._take_away(collection_id, spine, prefix, dirty)
+            if before:
+                now = self._body(chunk_id) if count else {}
+                changed.removed.extend(key for key in before if key not in now)
+            if not count:
+                self._delete(chunk_id)
+                continue
+            (changed.replaced_chunks if before else changed.fresh_chunks).append(chunk_id)
+            self._db.execute("UPDATE chunk SET staged = 0 WHERE id = ?", (chunk_id,))
+            spine.chunks[prefix] = ChunkRow(chunk_id, Summary(count, size, digest), 0)
+            dirty.add(prefix)
+        return self._settle(collection_id, spine, dirty), changed
+
+    # ── inside ────────────────────────────────────────────────────────────────────────────────────
+
+    def _change_chunk(
+        self,
+        collection_id: int,
+        spine: Spine,
+        prefix: str,
+        group: list[tuple[bytes, bytes, bytes | None]],
+        dirty: set[str],
+    ) -> None:
+        row = spine.chunks.get(prefix)
+        entries = trie.apply(
+            b"" if row is None else self._entries(row.chunk_id),
+            {
+                key_hash: None
+                if value is None
+                else key_hash + _sha256(value).digest() + (len(key) + len(value)).to_bytes(4, "big")
+                for key_hash, key, value in group
+            },
+        )
+        summary = trie.summarise(entries, len(prefix))
+        dirty.add(prefix)
+        recent = len(group) + (0 if row is None else row.recent)
+        if row is None or too_large(summary) or recent * 4 >= summary.count:
+            rows = {one[0]: one for one in self._chunk_rows(collection_id, spine, prefix)}
+            for key_hash, key, value in group:
+                if value is None:
+                    rows.pop(key_hash, None)
+                else:
+                    rows[key_hash] = (key_hash, key, value)
+            self._remove_chunk(collection_id, spine, prefix)
+            self._write(collection_id, spine, prefix, [rows[key_hash] for key_hash in sorted(rows)], dirty)
+            return
+        self._db.executemany(
+            "INSERT OR REPLACE INTO recent VALUES (?, ?, ?, ?)",
+            [(collection_id, key_hash, key, value) for key_hash, key, value in group],
+        )
+        self._db.execute("UPDATE chunk_entries SET entries = ? WHERE chunk_id = ?", (entries, row.chunk_id))
+        self._db.execute(
+            "UPDATE chunk SET count = ?, size = ?, hash = ?, recent = ? WHERE id = ?",
+            (summary.count, summary.size, summary.hash, recent, row.chunk_id),
+        )
+        spine.chunks[prefix] = ChunkRow(row.chunk_id, summary, recent)
+
+    def _write(self, collection_id: int, spine: Spine, prefix: str, rows: list[Row], dirty: set[str]) -> None:
+        """Write rows, sorted by key hash, as one chunk or as many as it takes."""
+        if not rows:
+            return
+        entries = b"".join(
+            [
+                key_hash + _sha256(value).digest() + (len(key) + len(value)).to_bytes(4, "big")
+                for key_hash, key, value in rows
+            ]
+        )
+        if len(rows) > CHUNK_ENTRIES or (len(rows) > LEAF_ENTRIES and trie.size(entries) > SPLIT_BYTES):
+            start = 0
+            for nibble, part in zip(trie.HEX, trie.split(entries, len(prefix)), strict=True):
+                end = start + trie.count(part)
+                self._write(collection_id, spine, prefix + nibble, rows[start:end], dirty)
+                start = end
+            return
+        summary = trie.summarise(entries, len(prefix))
+        body = chunks.write_chunk([(key, value) for _, key, value in rows])
+        chunk_id = self._insert(collection_id, prefix, summary, entries, body, staged=0)
+        spine.chunks[prefix] = ChunkRow(chunk_id, summary, 0)
+        dirty.add(prefix)
+
+    def _settle(self, collection_id: int, spine: Spine, dirty: set[str]) -> Summary:
+        """Bring the nodes above *dirty* chunks up to date, merging what has become too small."""
+        for prefix in Spine.ancestors(dirty):
+            if prefix in spine.chunks:
+                continue  # merged with its neighbours on the way up
+            children = spine.children(prefix)
+            count, size = sum(one.count for one in children), sum(one.size for one in children)
+            spine.inner.pop(prefix, None)
+            if count <= MERGE_ENTRIES and size <= MERGE_BYTES:
+                self._merge(collection_id, spine, prefix)
+            else:
+                spine.inner[prefix] = trie.join(children)
+        self._remember(collection_id, spine)
+        return spine.root
+
+    def _merge(self, collection_id: int, spine: Spine, prefix: str) -> None:
+        rows: list[Row] = []
+        for nibble in trie.HEX:
+            if prefix + nibble in spine.chunks:
+                rows.extend(self._chunk_rows(collection_id, spine, prefix + nibble))
+                self._remove_chunk(collection_id, spine, prefix + nibble)
+        self._write(collection_id, spine, prefix, rows, set())
+
+    def _uncover(self, collection_id: int, spine: Spine, prefix: str, dirty: set[str]) -> None:
+        """Cut a live chunk that begins above *prefix* until none covers it."""
+        above = spine.locate(prefix)
+        while len(above) < len(prefix) and above in spine.chunks:
+            rows = self._chunk_rows(collection_id, spine, above)
+            self._remove_chunk(collection_id, spine, above)
+            dirty.add(above)
+            # Only a mark that something is below, until `_settle` computes it.
+            spine.inner[above] = EMPTY
+            for nibble in trie.HEX:
+                below = above + nibble
+                self._write(collection_id, spine, below, [one for one in rows if one[0].hex().startswith(below)], dirty)
+            above = prefix[: len(above) + 1]
+
+    def _take_away(self, collection_id: int, spine: Spine, prefix: str, dirty: set[str]) -> set[bytes]:
+        """Remove the live chunks at or under *prefix*; return the keys of their records."""
+        keys: set[bytes] = set()
+        for found in [one for one in spine.under(prefix) if one in spine.chunks]:
+            keys.update(key for _, key, _ in self._chunk_rows(collection_id, spine, found))
+            self._remove_chunk(collection_id, spine, found)
+            dirty.add(found)
+        for inner in [one for one in spine.inner if one.startswith(prefix)] if keys else []:
+            del spine.inner[inner]
+        return keys
+
+    def _chunk_rows(self, collection_id: int, spine: Spine, prefix: str) -> list[Row]:
+        row = spine.chunks.get(prefix)
+        return [] if row is None else self._rows(collection_id, prefix, row.chunk_id, row.recent)
+
+    def _rows(self, collection_id: int, prefix: str, chunk_id: int, recent: int) -> list[Row]:
+        """Return the rows of a chunk with its recent changes, in trie order."""
+        body = self._body(chunk_id)
+        rows: dict[bytes, Row] = {}
+        for key, value in body.items():
+            key_hash = _sha256(key).digest()
+            rows[key_hash] = (key_hash, key, value)
+        if recent:
+            for key_hash, key, value in self._db.execute(
+                "SELECT key_hash, key, value FROM recent WHERE collection_id = ? AND key_hash BETWEEN ? AND ?",
+                (collection_id, *hash_range(prefix)),
+            ):
+                if value is None:
+                    rows.pop(key_hash, None)
+                else:
+                    rows[key_hash] = (key_hash, key, value)
+            return [rows[key_hash] for key_hash in sorted(rows)]
+        return list(rows.values())
+
+    def _remove_chunk(self, collection_id: int, spine: Spine, prefix: str) -> None:
+        row = spine.chunks.pop(prefix, None)
+        if row is None:
+            return
+        self._delete(row.chunk_id)
+        if row.recent:
+            self._db.execute(
+                "DELETE FROM recent WHERE collection_id = ? AND key_hash BETWEEN ? AND ?",
+                (collection_id, *hash_range(prefix)),
+            )
+
+    def _insert(
+        self, collection_id: int, prefix: str, summary: Summary, entries: bytes, body: bytes, *, staged: int
+    ) -> int:
+        cursor = self._db.execute(
+            "INSERT INTO chunk (collection_id, staged, prefix, count, size, hash) VALUES (?, ?, ?, ?, ?, ?)",
+            (collection_id, staged, prefix, summary.count, summary.size, summary.hash),
+        )
+        chunk_id = cursor.lastrowid or 0
+        self._db.execute("INSERT INTO chunk_entries VALUES (?, ?)", (chunk_id, entries))
+        self._db.execute("INSERT INTO chunk_body VALUES (?, ?)", (chunk_id, body))
+        return chunk_id
+
+    def _delete(self, chunk_id: int) -> None:
+        self._db.execute("DELETE FROM chunk WHERE id = ?", (chunk_id,))
+        self._db.execute("DELETE FROM chunk_entries WHERE chunk_id = ?", (chunk_id,))
+        self._db.execute("DELETE FROM chunk_body WHERE chunk_id = ?", (chunk_id,))
+
+    def _delete_staged(self, collection_id: int, prefix: str) -> None:
+        rows = self._db.execute(
+            "SELECT id FROM chunk WHERE collection_id = ? AND staged = 1 AND prefix >= ? AND prefix < ?",
+            (collection_id, prefix, prefix + "g"),
+        ).fetchall()
+        for (chunk_id,) in rows:
+            self._delete(chunk_id)
+
+    def _entries(self, chunk_id: int) -> bytes:
+        row = self._db.execute("SELECT entries FROM chunk_entries WHERE chunk_id = ?", (chunk_id,)).fetchone()
+        return bytes(row[0])
+
+    def _body(self, chunk_id: int) -> dict[bytes, bytes]:
+        cached = self._bodies.get(chunk_id)
+        if cached is not None:
+            self._bodies.move_to_end(chunk_id)
+            return cached
+        row = self._db.execute("SELECT body FROM chunk_body WHERE chunk_id = ?", (chunk_id,)).fetchone()
+        if row is None or not row[0]:
+            return {}
+        flat = unpack(inflate(row[0], 2 * MAX_CHUNK_BYTES))
+        body = dict(zip(flat[::2], flat[1::2], strict=True))
+        self._bodies[chunk_id] = body
+        if len(self._bodies) > CACHED_BODIES:
+            self._bodies.popitem(last=False)
+        return body
+
+    def _remember(self, collection_id: int, spine: Spine) -> None:
+        self._spines[collection_id] = (spine.root.hash, spine)
+        self._spines.move_to_end(collection_id)
+        if len(self._spines) > CACHED_SPINES:
+            self._spines.popitem(last=False)
+
+
+def too_large(summary: Summary) -> bool:
+    """Whether a chunk with this summary must be cut."""
+    return summary.count > CHUNK_ENTRIES or (summary.count > LEAF_ENTRIES and summary.size > SPLIT_BYTES)
+
+
+def hash_range(prefix: str) -> tuple[bytes, bytes]:
+    """Return the lowest and the highest key hash under *prefix*."""
+    return bytes.fromhex(prefix.ljust(64, "0")), bytes.fromhex(prefix.ljust(64, "f"))
