@@ -108,8 +108,8 @@ class Catalogue:
         if held is not None and collection in held.collections:
             yield from self._tries.records(held.collections[collection].collection_id)
 
-    def chunk_records(self, chunk_id: int) -> dict[bytes, bytes]:
-        """Return the records of one chunk's body."""
+    def chunk_records(self, chunk_id: int) -> dict[bytes, bytes] | None:
+        """Return the records of one chunk's body; None when it has been replaced since."""
         return self._tries.chunk_records(chunk_id)
 
     def summary(self, held: Held, collection: str, prefix: str) -> Summary:
@@ -141,13 +141,14 @@ class Catalogue:
         assert held is not None
         return held
 
-    def apply(self, held: Held, ops: Ops) -> Held:
-        """Put and remove records; return what we hold then. The caller compares the root."""
+    def apply(self, held: Held, ops: Ops) -> tuple[Held, dict[str, Changed]]:
+        """Put and remove records; return what we hold then and what changed. The caller compares the root."""
+        changed: dict[str, Changed] = {}
         for name, changes in ops.items():
             collection = self._open_collection(held, name)
-            summary = self._tries.apply(collection.collection_id, collection.summary.hash, changes)
+            summary, changed[name] = self._tries.apply(collection.collection_id, collection.summary.hash, changes)
             self._set_summary(collection.collection_id, summary)
-        return self._again(held)
+        return self._again(held), changed
 
     def stage(self, held: Held, change: Replace) -> int:
         """Keep one verified subtree until the rest has come; return its chunk id."""

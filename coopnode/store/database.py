@@ -22,6 +22,7 @@ from coopnode.store.catalogue import Catalogue
 from coopnode.store.items import Items
 from coopnode.store.meta import Meta
 from coopnode.store.peers import Peers
+from coopnode.store.pending import Pending
 from coopnode.store.schema import migrations
 
 P = ParamSpec("P")
@@ -42,6 +43,7 @@ class Tables:
     catalogue: Catalogue
     book: Book
     peers: Peers
+    pending: Pending
 
 
 class Store:
@@ -128,7 +130,13 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 def _tables(connection: sqlite3.Connection) -> Tables:
     return Tables(
-        connection, Meta(connection), Items(connection), Catalogue(connection), Book(connection), Peers(connection)
+        connection,
+        Meta(connection),
+        Items(connection),
+        Catalogue(connection),
+        Book(connection),
+        Peers(connection),
+        Pending(connection),
     )
 
 

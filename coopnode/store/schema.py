@@ -110,11 +110,15 @@ CREATE TABLE refusal (
     reason TEXT PRIMARY KEY, count INTEGER NOT NULL, last_ms INTEGER NOT NULL, last_detail TEXT NOT NULL
 ) STRICT;
 
--- Records changed while publishing was held back, laid on top again if the state must be taken back
--- from peers. Empty while everything that is here has been announced.
+-- Own records that wait to be published: edits made while no node runs, or while publishing is held
+-- back, and every import on its way. Laid on top of the own state, whatever that is by then.
 CREATE TABLE pending (
-    collection TEXT NOT NULL, key BLOB NOT NULL, value BLOB, PRIMARY KEY (collection, key)
-) STRICT
+    collection TEXT NOT NULL, key_hash BLOB NOT NULL, key BLOB NOT NULL, value BLOB,
+    PRIMARY KEY (collection, key_hash)
+) STRICT, WITHOUT ROWID;
+
+-- An import that is still being read. It reaches `pending` whole or not at all.
+CREATE TABLE draft (collection TEXT NOT NULL, key_hash BLOB NOT NULL, key BLOB NOT NULL, value BLOB) STRICT
 """
 
 

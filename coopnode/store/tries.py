@@ -28,11 +28,15 @@ _sha256 = hashlib.sha256
 SPLIT_BYTES = 512 * KIB
 MERGE_ENTRIES = 256
 MERGE_BYTES = 300 * KIB
+# Above this many changes in one chunk, followers read the chunk instead of the list of changes.
+MOST_SINGLE_CHANGES = 64
 CACHED_BODIES = 64
 CACHED_SPINES = 256
 
 Row = tuple[bytes, bytes, bytes]
 """(SHA-256 of the key, key, value)"""
+Edit = tuple[bytes, bytes, bytes | None]
+"""(SHA-256 of the key, key, new value or None where the record goes)"""
 
 
 @dataclass(slots=True)
@@ -91,9 +95,10 @@ class Tries:
             for _, key, value in self._rows(collection_id, prefix, chunk_id, recent):
                 yield key, value
 
-    def chunk_records(self, chunk_id: int) -> dict[bytes, bytes]:
-        """Return the records of a chunk's body as it was written; empty when the chunk is gone."""
-        return dict(self._body(chunk_id))
+    def chunk_records(self, chunk_id: int) -> dict[bytes, bytes] | None:
+        """Return the records of a chunk's body as it was written; None when the chunk has been replaced."""
+        row = self._db.execute("SELECT 1 FROM chunk WHERE id = ?", (chunk_id,)).fetchone()
+        return None if row is None else self._body(chunk_id)
 
     def spine(self, collection_id: int, root: bytes) -> Spine:
         """Return the outline of a collection whose root is *root* now."""
@@ -145,16 +150,17 @@ class Tries:
 
     # ── changing ──────────────────────────────────────────────────────────────────────────────────
 
-    def apply(self, collection_id: int, root: bytes, changes: Mapping[bytes, bytes | None]) -> Summary:
-        """Put and remove records; return the collection's new summary."""
+    def apply(self, collection_id: int, root: bytes, changes: Mapping[bytes, bytes | None]) -> tuple[Summary, Changed]:
+        """Put and remove records; return the collection's new summary and what really changed."""
+        changed = Changed()
         spine = self.spine(collection_id, root)
-        groups: dict[str, list[tuple[bytes, bytes, bytes | None]]] = {}
+        groups: dict[str, list[Edit]] = {}
         for key_hash, key, value in sorted((_sha256(key).digest(), key, value) for key, value in changes.items()):
             groups.setdefault(spine.locate(key_hash.hex()), []).append((key_hash, key, value))
         dirty: set[str] = set()
         for prefix, group in groups.items():
-            self._change_chunk(collection_id, spine, prefix, group, dirty)
-        return self._settle(collection_id, spine, dirty)
+            self._change_chunk(collection_id, spine, prefix, group, dirty, changed)
+        return self._settle(collection_id, spine, dirty), changed
 
     def stage(self, collection_id: int, prefix: str, summary: Summary, entries: bytes, body: bytes) -> int:
         """Keep a verified subtree beside the live ones until the whole state is here; return its chunk id."""
@@ -200,27 +206,22 @@ class Tries:
     # ── inside ────────────────────────────────────────────────────────────────────────────────────
 
     def _change_chunk(
-        self,
-        collection_id: int,
-        spine: Spine,
-        prefix: str,
-        group: list[tuple[bytes, bytes, bytes | None]],
-        dirty: set[str],
+        self, collection_id: int, spine: Spine, prefix: str, group: list[Edit], dirty: set[str], changed: Changed
     ) -> None:
         row = spine.chunks.get(prefix)
-        entries = trie.apply(
-            b"" if row is None else self._entries(row.chunk_id),
-            {
-                key_hash: None
-                if value is None
-                else key_hash + _sha256(value).digest() + (len(key) + len(value)).to_bytes(4, "big")
-                for key_hash, key, value in group
-            },
-        )
+        before = b"" if row is None else self._entries(row.chunk_id)
+        group, edits = _really_new(before, group)
+        if not group:
+            return
+        entries = trie.apply(before, edits)
         summary = trie.summarise(entries, len(prefix))
         dirty.add(prefix)
         recent = len(group) + (0 if row is None else row.recent)
-        if row is None or too_large(summary) or recent * 4 >= summary.count:
+        changed.removed.extend(key for _, key, value in group if value is None)
+        by_chunk = len(group) > MOST_SINGLE_CHANGES
+        if not by_chunk:
+            changed.put.update({key: value for _, key, value in group if value is not None})
+        if row is None or by_chunk or too_large(summary) or recent * 4 >= summary.count:
             rows = {one[0]: one for one in self._chunk_rows(collection_id, spine, prefix)}
             for key_hash, key, value in group:
                 if value is None:
@@ -228,7 +229,9 @@ class Tries:
                 else:
                     rows[key_hash] = (key_hash, key, value)
             self._remove_chunk(collection_id, spine, prefix)
-            self._write(collection_id, spine, prefix, [rows[key_hash] for key_hash in sorted(rows)], dirty)
+            made = self._write(collection_id, spine, prefix, [rows[key_hash] for key_hash in sorted(rows)], dirty)
+            if by_chunk:
+                (changed.replaced_chunks if before else changed.fresh_chunks).extend(made)
             return
         self._db.executemany(
             "INSERT OR REPLACE INTO recent VALUES (?, ?, ?, ?)",
@@ -241,10 +244,10 @@ class Tries:
         )
         spine.chunks[prefix] = ChunkRow(row.chunk_id, summary, recent)
 
-    def _write(self, collection_id: int, spine: Spine, prefix: str, rows: list[Row], dirty: set[str]) -> None:
-        """Write rows, sorted by key hash, as one chunk or as many as it takes."""
+    def _write(self, collection_id: int, spine: Spine, prefix: str, rows: list[Row], dirty: set[str]) -> list[int]:
+        """Write rows, sorted by key hash, as one chunk or as many as it takes; return the chunks' ids."""
         if not rows:
-            return
+            return []
         entries = b"".join(
             [
                 key_hash + _sha256(value).digest() + (len(key) + len(value)).to_bytes(4, "big")
@@ -252,17 +255,21 @@ class Tries:
             ]
         )
         if len(rows) > CHUNK_ENTRIES or (len(rows) > LEAF_ENTRIES and trie.size(entries) > SPLIT_BYTES):
+            # Only a mark that something is below, until `_settle` computes it.
+            spine.inner[prefix] = EMPTY
+            made: list[int] = []
             start = 0
             for nibble, part in zip(trie.HEX, trie.split(entries, len(prefix)), strict=True):
                 end = start + trie.count(part)
-                self._write(collection_id, spine, prefix + nibble, rows[start:end], dirty)
+                made.extend(self._write(collection_id, spine, prefix + nibble, rows[start:end], dirty))
                 start = end
-            return
+            return made
         summary = trie.summarise(entries, len(prefix))
         body = chunks.write_chunk([(key, value) for _, key, value in rows])
         chunk_id = self._insert(collection_id, prefix, summary, entries, body, staged=0)
         spine.chunks[prefix] = ChunkRow(chunk_id, summary, 0)
         dirty.add(prefix)
+        return [chunk_id]
 
     def _settle(self, collection_id: int, spine: Spine, dirty: set[str]) -> Summary:
         """Bring the nodes above *dirty* chunks up to date, merging what has become too small."""
@@ -395,6 +402,22 @@ class Tries:
         self._spines.move_to_end(collection_id)
         if len(self._spines) > CACHED_SPINES:
             self._spines.popitem(last=False)
+
+
+def _really_new(before: bytes, group: list[Edit]) -> tuple[list[Edit], dict[bytes, bytes | None]]:
+    """Leave out what is so already; return the rest, and the same as changes of entries."""
+    edits: dict[bytes, bytes | None] = {}
+    kept = []
+    for edit in group:
+        key_hash, key, value = edit
+        found = trie.find(before, key_hash)
+        entry = None
+        if value is not None:
+            entry = key_hash + _sha256(value).digest() + (len(key) + len(value)).to_bytes(4, "big")
+        if found != entry:
+            kept.append(edit)
+            edits[key_hash] = entry
+    return kept, edits
 
 
 def too_large(summary: Summary) -> bool:
