@@ -43,14 +43,14 @@ def write_chunk(records: Sequence[tuple[bytes, bytes]]) -> bytes:
 def read_chunk(packed: bytes, prefix: str) -> Chunk:
     """Unpack a chunk that is said to hold the subtree at *prefix* (hex nibbles) and compute its entries.
 
-    Refuses: too_large, truncated, trailing, malformed, wrong_shape, not_canonical (another byte form),
+    Refuses: too_large, truncated, trailing, malformed, wrong_shape,
     record_key and chunk_mismatch (a record out of order or outside the prefix).
     """
     raw = inflate(packed, MAX_CHUNK_BYTES + CHUNK_ENTRIES * _OVERHEAD_BYTES)
     flat = unpack(raw)
     if type(flat) is not list or len(flat) % 2 or len(flat) > 2 * CHUNK_ENTRIES:
         raise Refused(Reason.WRONG_SHAPE, f"a chunk is a list of at most {CHUNK_ENTRIES} keys and values")
-    if not {type(item) for item in flat} <= {bytes}:
+    if not set(map(type, flat)) <= {bytes}:
         raise Refused(Reason.WRONG_SHAPE, "a chunk holds bytes and nothing else")
     keys, values = flat[::2], flat[1::2]
     if keys and (max(map(len, keys)) > MAX_KEY_BYTES or min(map(len, keys)) == 0):
@@ -95,11 +95,17 @@ def write_ops(ops: Ops) -> dict[str, bytes]:
 
 
 def summarise_ops(bodies: Mapping[str, bytes]) -> OpsSummary:
-    """Hash the operations of all collections: SHA-256(0x05 || [[collection, n, SHA-256(body)], ...])."""
+    """Hash the operations of all collections: SHA-256(0x05 || [[collection, n, SHA-256(body)], ...]).
+
+    Refuses: wrong_shape and malformed bytes, so that received bodies can be compared before `read_ops`.
+    """
     rows: list[list[object]] = []
     total = 0
     for name, body in sorted(bodies.items()):
-        number = len(unpack(body)) // 2
+        flat = unpack(body)
+        if type(flat) is not list or len(flat) % 2:
+            raise Refused(Reason.WRONG_SHAPE, "operations are a list of keys and values")
+        number = len(flat) // 2
         total += number
         rows.append([name, number, _sha256(body).digest()])
     return OpsSummary(_sha256(b"\x05" + encode(rows)).digest(), total, sum(len(body) for body in bodies.values()))

@@ -52,6 +52,10 @@ class Broadcast(Generic[LinkT]):
         """Begin a queue for a new link."""
         self._queues.setdefault(link, OrderedDict())
 
+    def __contains__(self, link: LinkT) -> bool:
+        """Whether *link* hears of news."""
+        return link in self._queues
+
     def drop(self, link: LinkT) -> None:
         """Forget a link and what was queued for it: anti-entropy brings it later."""
         self._queues.pop(link, None)

@@ -43,7 +43,8 @@ def to_text(invitation: Invitation) -> str:
 def from_text(text: str) -> Invitation:
     """Read an invitation; spaces and line breaks that mail put in are dropped.
 
-    Refuses: malformed (not an invitation at all), and what sections 2 and 5 refuse.
+    Refuses: malformed (not an invitation at all), not_canonical (letters that carry no meaning),
+    and what sections 2 and 5 refuse.
     """
     compact = "".join(text.split())
     if not compact.startswith(SCHEME) or len(compact) > 64 * KIB:
@@ -53,5 +54,8 @@ def from_text(text: str) -> Invitation:
         data = base64.b64decode(payload + "=" * (-len(payload) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError) as error:
         raise Refused(Reason.MALFORMED, "the invitation is damaged: copy it again, whole") from error
+    if base64.urlsafe_b64encode(data).decode().rstrip("=") != payload:
+        # Loose bits in the last letter, padding, or the other alphabet: a second text for the same bytes.
+        raise Refused(Reason.NOT_CANONICAL, "the invitation is damaged: copy it again, whole")
     row = shape.row(decode(data, 48 * KIB), _ROW)
     return Invitation(row[1], statements.read_kind(row[2], INVITATION), tuple(row[3]))

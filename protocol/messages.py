@@ -59,12 +59,11 @@ def _node(value: Any, name: str) -> None:
     if type(value) is not list or len(value) != 3:
         raise Refused(Reason.WRONG_SHAPE, f"'{name}' holds lists of three items")
     _prefix(value[0], name)
+    shape.integer(0, 1)(value[1], name)  # by type too: 0 == False == 0.0
     if value[1] == 0:
         shape.array(shape.rows(*_SUMMARY), 16, 16)(value[2], name)
-    elif value[1] == 1:
-        _BODY(value[2], name)
     else:
-        raise Refused(Reason.WRONG_SHAPE, f"'{name}' holds nodes (0) and chunks (1)")
+        _BODY(value[2], name)
 
 
 _OPS_BODY = shape.rows(("collection", shape.text(1, MAX_COLLECTION_BYTES)), ("body", shape.blob(1, MAX_OPS_BYTES)))

@@ -24,7 +24,7 @@ _COUNT = shape.integer(0, 2**64 - 1)
 _LEVEL = shape.rows(("count", _COUNT), ("size", _COUNT), ("siblings", shape.array(shape.binary(32), 4, 4)))
 _COLLECTION = shape.rows(
     ("collection", shape.text(1, 32)),
-    ("count", _COUNT),
+    ("count", shape.integer(1, 2**64 - 1)),  # empty collections have no row, or a proof could be padded
     ("size", _COUNT),
     ("root", shape.binary(32)),
 )
@@ -83,7 +83,8 @@ def check(proof: bytes, head: Head, collection: str, key: bytes) -> Finding:
     value = shape.row(decode(proof, MAX_PROOF_BYTES), _ROW)
     rows, levels, leaf = value[1], value[2], value[3]
     collections = {name: trie.Summary(count, size, root) for name, count, size, root in rows}
-    if len(collections) != len(rows) or trie.state_root(collections) != head.state_root:
+    names = [row[0] for row in rows]
+    if names != sorted(set(names)) or trie.state_root(collections) != head.state_root:
         raise Refused(Reason.PROOF_MISMATCH, "the collections are not those that the author signed")
     expected = collections.get(collection, trie.EMPTY)
     found = _climb(leaf, levels, _sha256(key).hexdigest())

@@ -17,10 +17,10 @@ from protocol.chunks import Chunk
 from protocol.encoding import decode
 from protocol.errors import Reason, Refused
 from protocol.head import Head
-from protocol.limits import CHUNK_ENTRIES, LEAF_ENTRIES, MAX_COLLECTIONS, MAX_TRIE_DEPTH
+from protocol.limits import CHUNK_ENTRIES, LEAF_ENTRIES, MAX_COLLECTIONS, MAX_INT, MAX_TRIE_DEPTH
 from protocol.messages import GetOps, Nodes, WalkTrie
 from protocol.records import check_collection
-from protocol.trie import EMPTY, Summary
+from protocol.trie import EMPTY, EMPTY_HASH, Summary
 
 # How many records one question should ask for: answers of about half a megabyte keep four under way busy.
 RECORDS_A_QUESTION = 4 * CHUNK_ENTRIES
@@ -90,14 +90,17 @@ class Walk:
         while self._wanted:
             collection, prefixes, records = self._wanted[0][0], list[str](), 0
             while self._wanted and self._wanted[0][0] == collection and records < RECORDS_A_QUESTION:
-                _, prefix = self._wanted.popleft()
+                place = self._wanted.popleft()
+                if place not in self._expected:
+                    continue  # `again` put it back, and then the answer came after all
                 # A node above the chunks answers with 16 summaries: as cheap as a few records.
-                expected = self._expected[collection, prefix].count
+                prefix, expected = place[1], self._expected[place].count
                 records += expected if expected <= CHUNK_ENTRIES else LEAF_ENTRIES
                 prefixes.append(prefix)
                 if len(prefixes) == 256:
                     break
-            batches.append(self._question(collection, prefixes))
+            if prefixes:
+                batches.append(self._question(collection, prefixes))
         return batches
 
     def again(self, question: WalkTrie) -> None:
@@ -105,8 +108,9 @@ class Walk:
         if not question.collection:
             self._asked_state = False
         for prefix in question.prefixes:
-            if (question.collection, prefix) in self._expected:
-                self._wanted.append((question.collection, prefix))
+            place = (question.collection, prefix)
+            if place in self._expected and place not in self._wanted:
+                self._wanted.append(place)
 
     def receive(self, question: WalkTrie, answer: Nodes) -> list[Replace]:
         """Check an answer against the signed root; return what changes in our copy.
@@ -116,22 +120,28 @@ class Walk:
         """
         if not question.collection:
             return self._receive_state(answer.state)
-        changes: list[Replace] = []
-        for prefix, form, body in answer.items:
-            place = (question.collection, prefix)
-            if prefix not in question.prefixes or place not in self._expected:
-                raise Refused(Reason.CHUNK_MISMATCH, "a subtree came that was not asked for")
-            expected = self._expected[place]
-            if form == 1:
-                changes.append(self._receive_chunk(place, expected, body))
-            else:
-                changes.extend(self._receive_node(place, expected, [Summary(*row) for row in body]))
-            del self._expected[place]
         if not answer.items:
             raise Refused(Reason.CHUNK_MISMATCH, "the answer holds nothing of what was asked for")
+        # Nothing of ours changes before the last item is checked: a lie at the end must not lose the beginning.
+        unanswered = {prefix: None for prefix in question.prefixes if (question.collection, prefix) in self._expected}
+        changes: list[Replace] = []
+        below: list[tuple[str, Summary]] = []
+        for prefix, form, body in answer.items:
+            if prefix not in unanswered:
+                raise Refused(Reason.CHUNK_MISMATCH, "a subtree came that was not asked for")
+            del unanswered[prefix]
+            place = (question.collection, prefix)
+            if form == 1:
+                changes.append(self._receive_chunk(place, self._expected[place], body))
+            else:
+                below.extend(self._receive_node(place, self._expected[place], [Summary(*row) for row in body]))
+        for item in answer.items:
+            del self._expected[question.collection, item[0]]
+        for prefix, child in below:
+            ours = self._summary_of(question.collection, prefix)
+            changes.extend(self._compare(question.collection, prefix, child, ours))
         # The peer may cut an answer short; what is left is asked again.
-        answered = {item[0] for item in answer.items}
-        self._wanted.extend((question.collection, prefix) for prefix in question.prefixes if prefix not in answered)
+        self._wanted.extend((question.collection, prefix) for prefix in unanswered)
         return changes
 
     def _question(self, collection: str, prefixes: list[str]) -> WalkTrie:
@@ -144,7 +154,7 @@ class Walk:
         state = {name: Summary(count, size, root) for name, count, size, root in rows}
         for name in state:
             check_collection(name)
-        if len(state) != len(rows) or trie.state_root(state) != self.head.state_root:
+        if [row[0] for row in rows] != sorted(state) or trie.state_root(state) != self.head.state_root:
             raise Refused(Reason.ROOT_MISMATCH, "the collections are not those that the author signed")
         self.collections = state
         changes = []
@@ -153,7 +163,8 @@ class Walk:
         return changes
 
     def _compare(self, collection: str, prefix: str, theirs: Summary, ours: Summary) -> list[Replace]:
-        if theirs == ours:
+        # By hash alone: it binds count and size, while the counts that stand beside a child's hash are hints.
+        if theirs.hash == ours.hash:
             return []
         if theirs.count == 0:
             return [Replace(collection, prefix, EMPTY, None, b"")]
@@ -164,18 +175,26 @@ class Walk:
     def _receive_chunk(self, place: tuple[str, str], expected: Summary, packed: bytes) -> Replace:
         collection, prefix = place
         chunk = chunks.read_chunk(packed, prefix)
-        if trie.summarise(chunk.entries, len(prefix)) != expected:
+        summary = trie.summarise(chunk.entries, len(prefix))
+        if summary.hash != expected.hash:
             raise Refused(Reason.CHUNK_MISMATCH, "the records are not those that the author signed")
-        return Replace(collection, prefix, expected, chunk, packed)
+        return Replace(collection, prefix, summary, chunk, packed)
 
-    def _receive_node(self, place: tuple[str, str], expected: Summary, children: list[Summary]) -> list[Replace]:
-        collection, prefix = place
-        if len(prefix) >= MAX_TRIE_DEPTH or expected.count <= LEAF_ENTRIES:
+    def _receive_node(
+        self, place: tuple[str, str], expected: Summary, children: list[Summary]
+    ) -> list[tuple[str, Summary]]:
+        """Check the 16 children of a node; return each with its prefix.
+
+        A node's hash binds its own count and size and its children's hashes, not how the counts are spread
+        over the children. A liar could move them about: so a count decides nothing but "empty", and that
+        must agree with the hash, or one lie would delete a subtree of ours.
+        """
+        _, prefix = place
+        number, total = sum(child.count for child in children), sum(child.size for child in children)
+        if len(prefix) >= MAX_TRIE_DEPTH or number <= LEAF_ENTRIES:
             raise Refused(Reason.CHUNK_MISMATCH, "a leaf has no nodes below it")
-        if sum(child.count for child in children) != expected.count or trie.join(children) != expected:
+        if max(number, total) > MAX_INT or any((child.count == 0) != (child.hash == EMPTY_HASH) for child in children):
+            raise Refused(Reason.CHUNK_MISMATCH, "the counts of the subtrees contradict themselves")
+        if trie.join(children).hash != expected.hash:
             raise Refused(Reason.CHUNK_MISMATCH, "the subtrees are not those that the author signed")
-        changes = []
-        for nibble, child in zip(trie.HEX, children, strict=True):
-            below = prefix + nibble
-            changes.extend(self._compare(collection, below, child, self._summary_of(collection, below)))
-        return changes
+        return [(prefix + nibble, child) for nibble, child in zip(trie.HEX, children, strict=True)]

@@ -8,13 +8,16 @@ Specification, section 6.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from functools import lru_cache
 from typing import Any
 
 from protocol import shape
-from protocol.encoding import decode, encode
+from protocol.encoding import check_types, decode, encode, is_shortest, unpack
 from protocol.errors import Reason, Refused
 from protocol.limits import (
     MAX_COLLECTION_BYTES,
+    MAX_DEPTH,
     MAX_KEY_BYTES,
     MAX_LOCATION_BYTES,
     MAX_NAME_BYTES,
@@ -32,7 +35,8 @@ PROFILE_KEY = b"self"
 
 _LOWER = frozenset("abcdefghijklmnopqrstuvwxyz")
 _NAME_CHARS = _LOWER | frozenset("0123456789-")
-_UPPER_DIGITS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
+_UPPER = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+_UPPER_DIGITS = _UPPER | frozenset("0123456789")
 
 
 def check_collection(name: Any) -> None:
@@ -48,7 +52,7 @@ def check_collection(name: Any) -> None:
 
 def check_sku(sku: str) -> None:
     """Refuse (record_key) an article number that is empty, too long, padded or holds control characters."""
-    size = len(sku.encode())
+    size = _utf8_bytes(sku)
     if not 1 <= size <= MAX_SKU_BYTES:
         raise Refused(Reason.RECORD_KEY, f"a sku has 1 to {MAX_SKU_BYTES} bytes, not {size}")
     if sku != sku.strip() or (not sku.isprintable() and any(map(shape.is_control, sku))):
@@ -64,7 +68,7 @@ def listing_key(sku: str) -> bytes:
 def stock_key(sku: str, location: str = "") -> bytes:
     """Key of the stock of *sku* at *location*; the empty location is the member's main one."""
     check_sku(sku)
-    if len(location.encode()) > MAX_LOCATION_BYTES or any(map(shape.is_control, location)):
+    if _utf8_bytes(location) > MAX_LOCATION_BYTES or any(map(shape.is_control, location)):
         raise Refused(Reason.RECORD_KEY, f"a location has at most {MAX_LOCATION_BYTES} bytes, no control characters")
     return f"{sku}\0{location}".encode()
 
@@ -96,9 +100,56 @@ def read(collection: str, key: bytes, value: bytes) -> dict[str, Any]:
     Refuses: record_key, record_value (a field breaks its rule), and what `encoding.decode` refuses.
     """
     check_key(collection, key)
+    if len(value) <= MAX_VALUE_BYTES:
+        quick: dict[str, Any] = unpack(value)
+        if _passes(collection, quick) and is_shortest(quick, value):
+            return quick
+    # A rule is broken: rule by rule, in the order of the specification, says which.
     decoded: dict[str, Any] = decode(value, MAX_VALUE_BYTES)
     check_value(collection, decoded)
     return decoded
+
+
+def _passes(collection: str, value: Any) -> bool:
+    """Whether *value* would pass `check_types` and `check_value`, found out in one pass over its fields."""
+    plan = _plan(collection, tuple(value)) if type(value) is dict else None
+    if plan is None:
+        return False
+    try:
+        for check, item in zip(plan, value.values(), strict=True):
+            check(item, "")
+    except Refused:
+        return False
+    return True
+
+
+@lru_cache(maxsize=256)
+def _plan(collection: str, names: tuple[Any, ...]) -> tuple[shape.Check, ...] | None:
+    """The check of each field, or None if the names alone break a rule. Catalogues repeat few sets of names."""
+    if any(type(name) is not str for name in names) or any(map(str.__ge__, names, names[1:])):
+        return None
+    required, optional = _RULES.get(collection, ({}, {}))
+    try:
+        if not required.keys() <= set(names):
+            return None
+        for check in _TOGETHER.get(collection, ()):
+            check(names)
+    except Refused:
+        return None
+    return tuple(_in_order(required.get(name) or optional.get(name)) for name in names)
+
+
+def _in_order(check: shape.Check | None) -> shape.Check:
+    """Add what `check_types` asks of a field, where its own check does not imply it: unknown fields and maps."""
+    if check is not None and check not in _MAP_CHECKS:
+        return check
+
+    def both(value: Any, name: str) -> None:
+        check_types(value, MAX_DEPTH - 1)
+        if check is not None:
+            check(value, name)
+
+    return both
 
 
 def check_value(collection: str, value: Any) -> None:
@@ -131,8 +182,17 @@ def gtin_is_valid(gtin: str) -> bool:
     """Whether *gtin* has 8, 12, 13 or 14 digits and a right check digit (GS1 General Specifications 7.9)."""
     if not gtin.isascii() or not gtin.isdigit() or len(gtin) not in (8, 12, 13, 14):
         return False
-    total = sum(int(digit) * (3 if place % 2 == 0 else 1) for place, digit in enumerate(reversed(gtin[:-1])))
-    return (10 - total % 10) % 10 == int(gtin[-1])
+    digits = gtin.encode()
+    # From the right: the check digit counts once, its neighbour three times, and so on; "0" is byte 48.
+    once, thrice = digits[-1::-2], digits[-2::-2]
+    return (sum(once) - 48 * len(once) + 3 * (sum(thrice) - 48 * len(thrice))) % 10 == 0
+
+
+def _utf8_bytes(text: str) -> int:
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError as error:
+        raise Refused(Reason.RECORD_KEY, "a key is text that UTF-8 can hold") from error
 
 
 def _key_text(key: bytes) -> str:
@@ -143,7 +203,7 @@ def _key_text(key: bytes) -> str:
 
 
 def _currency(value: Any, name: str) -> None:
-    if type(value) is not str or len(value) != 3 or not (value.isascii() and value.isalpha() and value.isupper()):
+    if type(value) is not str or len(value) != 3 or not _UPPER.issuperset(value):
         raise Refused(Reason.WRONG_SHAPE, f"'{name}' must be three capital letters (ISO 4217)")
 
 
@@ -182,9 +242,13 @@ _NAME = shape.text(1, MAX_NAME_BYTES)
 _TEXT = shape.text(0, MAX_TEXT_BYTES, lines=True)
 _MS = shape.integer(0, 2**53)
 
+_ATTRIBUTES = shape.texts_map(32, 100, 500)
+_MAP_CHECKS = (_ATTRIBUTES, _place)
+"""The checks that let a map through; none of them looks at the order of its keys."""
+
 _LISTING_REQUIRED: dict[str, shape.Check] = {"title": shape.text(1, MAX_TITLE_BYTES)}
 _LISTING_OPTIONAL: dict[str, shape.Check] = {
-    "attributes": shape.texts_map(32, 100, 500),
+    "attributes": _ATTRIBUTES,
     "brand": _WORD,
     "category": shape.array(_WORD, 1, 8),
     "currency": _currency,
@@ -229,12 +293,13 @@ _RULES: dict[str, tuple[dict[str, shape.Check], dict[str, shape.Check]]] = {
 }
 
 
-def _price_with_currency(value: dict[str, Any]) -> None:
+# Rules across fields look at names only, which may come as the map itself or as a tuple.
+def _price_with_currency(value: Collection[str]) -> None:
     if ("price_minor" in value) != ("currency" in value):
         raise Refused(Reason.RECORD_VALUE, "'price_minor' and 'currency' go together")
 
 
-def _quantity_or_available(value: dict[str, Any]) -> None:
+def _quantity_or_available(value: Collection[str]) -> None:
     if ("quantity_milli" in value) == ("available" in value):
         raise Refused(Reason.RECORD_VALUE, "stock says either 'quantity_milli' or 'available'")
 

@@ -205,7 +205,7 @@ def apply_acts(before: Roster, acts: Iterable[dict[str, Any]], identity_of: Iden
 
 def _apply(act: dict[str, Any], before: Roster, identity_of: IdentityOf) -> Roster:
     if act.get("act") != ADMIT:
-        raise Refused(Reason.BAD_ACT, f"the act '{act.get('act')}' is not known here")
+        raise Refused(Reason.BAD_ACT, f"the act {str(act.get('act'))[:40]!a} is not known here")
     identity, invitation, application = check_admission(act, before, identity_of)
     entry = MemberEntry(
         member_id=identity.member_id,

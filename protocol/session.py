@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 from protocol import identity as identities
-from protocol import messages, signing
+from protocol import messages, shape, signing
 from protocol.encoding import encode
 from protocol.errors import LocalError, Reason, Refused
 from protocol.identity import Identity, IdentityStatement
@@ -171,18 +171,26 @@ class Session:
             raise LocalError(f"cannot send in state {self.state.name}")
         self._write(message)
 
-    def ask(self, question: Question, now_ms: int) -> None:
-        """Queue a question; its request number is set here. At most 4 are under way, the rest wait."""
+    def ask(self, question: Question, now_ms: int) -> int:
+        """Queue a question and return its request number, which is set here.
+
+        At most 4 are under way, the rest wait.
+        """
         if self.state is not State.OPEN:
             raise LocalError(f"cannot ask in state {self.state.name}")
-        self._waiting.append(question)
+        request = self._next_request
+        self._next_request = request % (2**32 - 1) + 1
+        self._waiting.append(replace(question, request=request))
         self._ask_waiting(now_ms)
+        return request
 
     def close(self, reason: Reason | None = None, detail: str = "") -> list[Event]:
         """End the session, tell the peer why, and return what is lost by it."""
         if self.state is State.CLOSED:
             return []
-        self._write(Bye("leaving" if reason is None else reason.value, detail[:200]))
+        # Cut and cleaned so that the peer's own check of a Bye lets it through (4 bytes a character at most).
+        sayable = "".join("?" if shape.is_control(char) else char for char in detail[:120])
+        self._write(Bye("leaving" if reason is None else reason.value, sayable))
         return self._end(reason, detail)
 
     def lost(self) -> list[Event]:
@@ -268,17 +276,17 @@ class Session:
         return [Opened(self._their_identity, self._theirs.instance)]
 
     def _on_answer(self, answer: Answer, now_ms: int) -> Event:
-        question, _ = self._asked.pop(answer.request, (None, 0))
+        question, _ = self._asked.get(answer.request, (None, 0))
         if question is None or not isinstance(answer, messages.ANSWER_TO[type(question)]):
             raise Refused(Reason.UNASKED, "an answer came that nobody asked for")
+        del self._asked[answer.request]  # not earlier: a refusal must still list the question as unanswered
         self._ask_waiting(now_ms)
         return Answered(question, answer)
 
     def _ask_waiting(self, now_ms: int) -> None:
         while self._waiting and len(self._asked) < MAX_REQUESTS_UNDER_WAY:
-            question = replace(self._waiting.popleft(), request=self._next_request)
-            self._asked[self._next_request] = (question, now_ms + REQUEST_MS)
-            self._next_request = self._next_request % (2**32 - 1) + 1
+            question = self._waiting.popleft()
+            self._asked[question.request] = (question, now_ms + REQUEST_MS)
             self._write(question)
 
     def _end(self, reason: Reason | None, detail: str) -> list[Event]:

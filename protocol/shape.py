@@ -60,15 +60,25 @@ def text(low: int, high: int, *, lines: bool = False) -> Check:
     allowed = "\n\t" if lines else ""
 
     def check(value: Any, name: str) -> None:
+        if type(value) is str and value.isascii() and value.isprintable() and low <= len(value) <= high:
+            return  # nearly every text there is; the rest of this is for the others, and for the reason
         if type(value) is not str:
             raise _wrong(name, "a text")
-        size = len(value) if value.isascii() else len(value.encode())
+        size = len(value) if value.isascii() else utf8_bytes(value, name)
         if not low <= size <= high:
             raise Refused(Reason.OUT_OF_RANGE, f"'{name}' must be {low} to {high} bytes long, not {size}")
         if not value.isprintable() and any(is_control(char) and char not in allowed for char in value):
             raise Refused(Reason.OUT_OF_RANGE, f"'{name}' holds a control character")
 
     return check
+
+
+def utf8_bytes(value: str, name: str) -> int:
+    """Return the length of *value* in UTF-8. Refuses (out_of_range) half a surrogate pair, which JSON can carry."""
+    try:
+        return len(value.encode())
+    except UnicodeEncodeError as error:
+        raise Refused(Reason.OUT_OF_RANGE, f"'{name}' is not text that UTF-8 can hold") from error
 
 
 def is_control(char: str) -> bool:
@@ -156,7 +166,7 @@ def fields(
         if check is not None:
             check(item, name)
         elif not extra:
-            raise Refused(Reason.WRONG_SHAPE, f"'{name}' is not a field here")
+            raise Refused(Reason.WRONG_SHAPE, f"{name[:40]!a} is not a field here")  # unchecked text of theirs
 
 
 def row(value: Any, checks: tuple[tuple[str, Check], ...]) -> list[Any]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from protocol import shape, signing
 from protocol.encoding import decode, encode
-from protocol.errors import LocalError, Reason, Refused
+from protocol.errors import Reason, Refused
 from protocol.identity import MEMBER_ID_BYTES, Identity
 from protocol.limits import (
     MAX_ENDPOINT_BYTES,
@@ -87,7 +87,7 @@ KINDS: dict[str, Kind] = {
             "threshold_bp": shape.integer(0, 10_000),
         },
         # Every proposal is its own slot: it cannot be corrected, only followed by another.
-        slot=("revision",),
+        slot=("epoch", "revision"),
     ),
     BALLOT: Kind(
         {"proposal": _HASH, "choice": shape.text(1, 32)}, slot=("proposal",), optional={"why": shape.text(1, 2000)}
@@ -143,20 +143,17 @@ class Statement:
     @property
     def slot(self) -> bytes:
         """Names what this statement is the latest word about: 32 bytes. Spec 5.3."""
-        own = [self.fields[name] for name in KINDS[self.kind].slot]
+        known = {**self.fields, "epoch": self.epoch, "revision": self.revision}
+        own = [known[name] for name in KINDS[self.kind].slot]
         return hashlib.sha256(encode([self.kind, self.member_id, *own])).digest()
 
 
 def write(
     kind: str, *, member_id: bytes, epoch: int, revision: int, coop_id: bytes, seed: bytes, fields: dict[str, Any]
 ) -> Statement:
-    """Sign a statement of our own; LocalError if it would be refused."""
+    """Sign a statement of our own. Refuses what `read` would refuse: a person may have typed the fields."""
     value = {"v": 1, "kind": kind, "member": member_id, "epoch": epoch, "revision": revision, **fields}
-    signed = signing.sign(kind, coop_id, encode(value), seed)
-    try:
-        return read(signed.to_bytes())
-    except Refused as error:
-        raise LocalError(f"an own statement breaks the rules: {error}") from error
+    return read(signing.sign(kind, coop_id, encode(value), seed).to_bytes())
 
 
 def read(data: bytes) -> Statement:

@@ -80,29 +80,42 @@ def subtree_hash(packed: bytes, depth: int) -> bytes:
         return EMPTY_HASH
     if number <= LEAF_ENTRIES:
         return _sha256(b"\x01" + packed).digest()
-    return node_hash(
-        number,
-        size(packed),
-        [subtree_hash(part, depth + 1) for part in split(packed, depth)],
-    )
+    most = LEAF_ENTRIES * ENTRY_BYTES
+    hashes = [
+        # Most children are small leaves: hashing them here saves a call for each.
+        EMPTY_HASH
+        if not part
+        else _sha256(b"\x01" + part).digest()
+        if len(part) <= most
+        else subtree_hash(part, depth + 1)
+        for part in split(packed, depth)
+    ]
+    return node_hash(number, size(packed), hashes)
 
 
 def split(packed: bytes, depth: int) -> list[bytes]:
     """Cut sorted entries that share *depth* nibbles into the 16 children's entries."""
     column = packed[depth // 2 :: ENTRY_BYTES]
-    if depth % 2 == 0:
-        bounds = [bisect_left(column, nibble << 4) * ENTRY_BYTES for nibble in range(1, 16)]
-    else:
-        high = column[0] & 0xF0 if column else 0
-        bounds = [bisect_left(column, high | nibble) * ENTRY_BYTES for nibble in range(1, 16)]
-    return [packed[start:end] for start, end in zip([0, *bounds], [*bounds, len(packed)], strict=True)]
+    low, step = (0, 16) if depth % 2 == 0 else (column[0] & 0xF0 if column else 0, 1)
+    parts = []
+    start = 0
+    for after in range(low + step, low + 17 * step, step):
+        end = bisect_left(column, after, start)  # the sixteenth bound lies behind every byte there can be
+        parts.append(packed[start * ENTRY_BYTES : end * ENTRY_BYTES])
+        start = end
+    return parts
 
 
 def node_hash(number: int, total_size: int, children: Sequence[bytes]) -> bytes:
     """Hash an inner node from the hashes of its 16 children. Spec 7.3."""
     level = children
     while len(level) > 2:
-        level = [pair_hash(level[i], level[i + 1]) for i in range(0, len(level), 2)]
+        pairs = iter(level)
+        # As pair_hash, written out: this line is half of the time that a whole catalogue's hash takes.
+        level = [
+            EMPTY_HASH if left == right == EMPTY_HASH else _sha256(b"\x03" + left + right).digest()
+            for left, right in zip(pairs, pairs, strict=True)
+        ]
     return top_hash(number, total_size, level[0], level[1])
 
 

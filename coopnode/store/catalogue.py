@@ -185,6 +185,13 @@ class Catalogue:
         )
         return seq
 
+    def drop_head(self, stream: Stream) -> None:
+        """The head of a stream no longer holds: what is here of it is not served until a new one comes."""
+        self._db.execute(
+            "UPDATE stream SET head = NULL, changed_seq = ? WHERE member_id = ? AND number = ?",
+            (self.last_change() + 1, stream.member_id, stream.number),
+        )
+
     def set_desync(self, held: Held, why: str | None) -> None:
         """Note that the author's own operations do not lead to the root that it signed."""
         self._db.execute("UPDATE stream SET desync = ? WHERE id = ?", (why, held.stream_id))

@@ -70,6 +70,11 @@ class Items:
         """Return the item with this id, or None."""
         return next(self._select("WHERE item_id = ?", (item_id,)), None)
 
+    def member_of(self, item_id: bytes) -> bytes | None:
+        """Return the member that an item is kept under, or None when it is not here."""
+        row = self._connection.execute("SELECT member_id FROM item WHERE item_id = ?", (item_id,)).fetchone()
+        return None if row is None else bytes(row[0])
+
     def has(self, item_id: bytes) -> bool:
         """Whether this very item is here."""
         return self._connection.execute("SELECT 1 FROM item WHERE item_id = ?", (item_id,)).fetchone() is not None

@@ -49,6 +49,15 @@ class Changed:
     put: dict[bytes, bytes] = field(default_factory=dict)
     removed: list[bytes] = field(default_factory=list)
 
+    def add(self, later: Changed) -> None:
+        """Take over what changed after this."""
+        self.fresh_chunks.extend(later.fresh_chunks)
+        self.replaced_chunks.extend(later.replaced_chunks)
+        for key in later.removed:
+            self.put.pop(key, None)
+        self.removed = [key for key in self.removed if key not in later.put] + later.removed
+        self.put.update(later.put)
+
 
 class Tries:
     """All collections' chunks, on one connection."""

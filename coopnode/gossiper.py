@@ -1,0 +1,373 @@
+"""Carrying news between nodes: keeps links, answers their questions, spreads what is new.
+
+Never judges an item (`ingest` does) and never writes SQL. The thing to understand: a link becomes useful
+in steps. Both prove their keys; both compare their minute books, and the lower side catches up; only then
+is membership judged; then each asks the other what it has missed, and from there on hears news as it comes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+from coopnode.answers import answer
+from coopnode.core import Core, News
+from coopnode.ingest import Fate, Outcome, object_id
+from coopnode.link import Link, NoAnswer, Socket, open_session
+from coopnode.membership import Membership, settled_id
+from coopnode.puller import Puller
+from coopnode.store import Tables
+from protocol import head as heads
+from protocol import identity as identities
+from protocol import messages
+from protocol.errors import LocalError, Reason, Refused
+from protocol.gossip import Broadcast, ItemKind
+from protocol.head import Head
+from protocol.identity import Identity
+from protocol.messages import GetPages, Pages, Ping, Pong, Put, Since, Status, Twin
+from protocol.session import Closed, Me, Opened, Received, Role
+
+P = ParamSpec("P")
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+SEEN_ITEMS = 50_000
+EVERY_SECONDS = 30.0
+"""How often a random peer is asked whether anything was missed."""
+PROBE_SECONDS = 5.0
+"""How long an older link of the same member may take to show that it is alive."""
+Incoming = tuple[ItemKind, bytes]
+
+
+class Home(Protocol):
+    """What the gossiper needs of the node."""
+
+    @property
+    def core(self) -> Core:
+        """The node's rules and store."""
+
+    @property
+    def puller(self) -> Puller:
+        """What fetches bodies."""
+
+    async def take(self, items: Sequence[Incoming], came_from: Link | None) -> list[Outcome]:
+        """Judge and keep items, durably, together with whatever else comes in now; pass on what is new."""
+
+    async def adopt_pages(self, pages: Sequence[bytes], identity_log: Sequence[bytes]) -> None:
+        """Take official pages. Refuses a page that is not right."""
+
+    async def read(self, function: Callable[Concatenate[Tables, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run on a reader thread."""
+
+    async def write(self, function: Callable[Concatenate[Tables, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run in the writer's transaction."""
+
+    async def answered(self, member_id: bytes) -> None:
+        """Note that a peer has told us what it knows of our own stream."""
+
+    async def halt(self, why: str) -> None:
+        """Stop publishing: there is a twin."""
+
+
+class Gossiper:
+    """All links of one node."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._core = home.core
+        self.broadcast: Broadcast[Link] = Broadcast()
+        self.links: set[Link] = set()
+        self._seen: OrderedDict[bytes, None] = OrderedDict()
+        self._pongs: dict[Link, asyncio.Event] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.on_proved: list[tuple[str, bytes]] = []
+
+    # ── links ─────────────────────────────────────────────────────────────────────────────────────
+
+    async def run_link(self, socket: Socket, role: Role, url: str | None) -> Link:
+        """Carry one link until it ends."""
+        held = self._core.need_membership()
+        me = Me(held.coop_id, self._core.keys.identity, self._core.keys.signing_seed, self._core.publisher.instance)
+        link = Link(
+            socket,
+            open_session(me, role, self._core.world),
+            self._core.world,
+            url=url,
+            on_event=self._on_event,
+            next_put=self.broadcast.take,
+        )
+        self.links.add(link)
+        try:
+            await link.run()
+        finally:
+            self.links.discard(link)
+            self.broadcast.drop(link)
+            self._pongs.pop(link, None)
+        return link
+
+    def linked(self) -> dict[bytes, Link]:
+        """Return the open links by member."""
+        return {link.peer: link for link in self.links if link.peer is not None and link.is_open}
+
+    def spread(self, news: News, came_from: Link | None) -> None:
+        """Queue what is new for the links that should hear it."""
+        for items, source in ((news.items, came_from), (news.said, None)):
+            for item in items:
+                self._remember(object_id(item.data))
+                for link in self.broadcast.offer(item, source):
+                    link.wake()
+
+    async def tell_status(self) -> None:
+        """Tell all peers how far our minute book goes: it has a new page."""
+        for link in [link for link in self.links if link in self.broadcast and link.peer is not None]:
+            link.send(await self._home.read(_status, self._core.need_membership(), link.peer))
+
+    async def stop(self) -> None:
+        """Say goodbye on all links."""
+        for link in list(self.links):
+            link.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def ask_now_and_then(self) -> None:
+        """Ask a random peer every now and then whether anything was missed. Never returns."""
+        while True:
+            await asyncio.sleep(EVERY_SECONDS)
+            linked = self.linked()
+            for peer in self._core.world.shuffle(sorted(linked))[:1]:
+                self._spawn(self._catch_up(linked[peer]), "anti-entropy")
+
+    # ── events of a link ──────────────────────────────────────────────────────────────────────────
+
+    async def _on_event(self, link: Link, event: Opened | Received | Closed) -> None:
+        match event:
+            case Opened():
+                self._spawn(self._on_opened(link, event), "open")
+            case Received():
+                await self._on_message(link, event.message)
+            case Closed():
+                if event.reason is not None:
+                    log.info("%r closed: %s", link, event.detail)
+                    await self._home.write(_count_refusal, event.reason, event.detail, self._core.world.now_ms())
+
+    async def _on_opened(self, link: Link, opened: Opened) -> None:
+        """The peer has proved its key: tell it where we stand."""
+        try:
+            self._check_identity(opened.identity)
+        except Refused as refused:
+            link.close(refused.reason, refused.detail)
+            return
+        link.peer, link.instance = opened.identity.member_id, opened.instance
+        link.opened_ms = self._core.world.now_ms()
+        if link.peer == self._core.member_id:
+            link.send(Twin(self._core.publisher.instance))
+            await self._home.halt("another node of this member answered a call of this one")
+            return
+        if link.url is not None:
+            self.on_proved.append((link.url, link.peer))
+        link.send(await self._home.read(_status, self._core.need_membership(), link.peer))
+
+    async def _on_message(self, link: Link, message: messages.Message) -> None:
+        match message:
+            case Status():
+                self._spawn(self._on_status(link, message), "status")
+            case Put():
+                await self._take(link, message.identities, message.statements, message.heads)
+            case Since() | messages.GetOps() | messages.WalkTrie() | GetPages():
+                self._spawn(self._answer(link, message), "answer")
+            case Pong():
+                if link in self._pongs:
+                    self._pongs[link].set()
+            case Twin():
+                await self._home.halt("another node of this member is connected to the others")
+            case _:
+                log.debug("%r: nothing to do for %s", link, type(message).__name__)
+
+    async def _on_status(self, link: Link, status: Status) -> None:
+        """The peer has said where it stands: catch up with its book, then judge it, then go on."""
+        try:
+            assert link.peer is not None
+            if status.slot > self._core.need_membership().roster.slot:
+                await self._fetch_pages(link)
+            if link in self.broadcast:
+                return  # not the first word of this link, but news of a page
+            if not self._core.need_membership().roster.is_member(link.peer):
+                if self._core.need_membership().roster.slot < status.slot:
+                    link.close(None, "the minute book could not be followed")
+                else:
+                    link.close(Reason.NOT_MEMBER, "this member is not on the roster here")
+                return
+            if not await self._is_the_only_one(link):
+                return
+            self.broadcast.add(link)
+            link.judged.set()
+            await self._take(link, [], [], status.your_heads)
+            await self._home.answered(link.peer)
+            await self._catch_up(link)
+        except NoAnswer:
+            log.debug("%r ended while it was opening", link)
+        except Refused as refused:
+            link.close(refused.reason, refused.detail)
+
+    async def _fetch_pages(self, link: Link) -> None:
+        while True:
+            slot = self._core.need_membership().roster.slot
+            pages = await link.ask(GetPages(0, slot), Pages)
+            await self._home.adopt_pages(pages.pages, pages.identities)
+            if not pages.more or self._core.need_membership().roster.slot == slot:
+                return
+
+    async def _is_the_only_one(self, link: Link) -> bool:
+        """Keep one link a member; tell apart a second link, a run that has died, and a twin."""
+        for other in list(self.links):
+            if other is link or other.peer != link.peer or not other.is_open or other not in self.broadcast:
+                continue
+            if other.instance == link.instance:
+                # Both sides dialed: the link that the lower member id has dialed stays.
+                we_dialed_lower = self._core.member_id < (link.peer or b"")
+                loser = link if (link.url is not None) != we_dialed_lower else other
+                loser.close(None, "there is a link already")
+                return loser is not link
+            if await self._is_alive(other):
+                log.warning("two live nodes speak for member %s", (link.peer or b"").hex())
+                for twin, its_other in ((link, other), (other, link)):
+                    twin.send(Twin(its_other.instance or bytes(8)))
+                return True
+            other.close(Reason.TIMED_OUT, "another run of this node has come")
+        return True
+
+    async def _is_alive(self, link: Link) -> bool:
+        heard = self._pongs[link] = asyncio.Event()
+        link.send(Ping(0))
+        try:
+            await asyncio.wait_for(heard.wait(), PROBE_SECONDS)
+        except TimeoutError:
+            return False
+        return True
+
+    async def _catch_up(self, link: Link) -> None:
+        """Ask a peer for all that has arrived there since we last heard it out."""
+        assert link.peer is not None
+        while link.is_open:
+            since = await self._home.read(_since, link.peer)
+            news = await link.ask(since, messages.News)
+            if not news.same:
+                await self._take(link, news.identities, news.statements, news.heads)
+            await self._home.write(_set_cursor, link.peer, news.store_nonce, news.cursor)
+            if not news.more:
+                await self._pull_what_lags(link)
+                return
+
+    async def _pull_what_lags(self, link: Link) -> None:
+        """Fetch the bodies of all heads that are ahead of the states that we hold."""
+        for head in await self._home.read(_lagging, self._core.member_id):
+            self._home.puller.want(head, link)
+
+    async def _answer(self, link: Link, question: messages.Question) -> None:
+        if not isinstance(question, GetPages):
+            # Not before the peer has been judged, and not before it hears of news as it comes: what happens
+            # between an answer and the first news would be missed. A peer that fails is hung up on.
+            await link.judged.wait()
+        link.send(await self._home.read(answer, question))
+
+    # ── items ─────────────────────────────────────────────────────────────────────────────────────
+
+    async def _take(
+        self, link: Link, identity_log: Sequence[bytes], said: Sequence[bytes], new_heads: Sequence[bytes]
+    ) -> None:
+        """Hand new items to the door, in the order in which they explain each other."""
+        incoming: list[Incoming] = []
+        for kind, batch in (
+            (ItemKind.IDENTITY, identity_log),
+            (ItemKind.STATEMENT, said),
+            (ItemKind.HEAD, new_heads),
+        ):
+            incoming.extend((kind, data) for data in batch if object_id(data) not in self._seen)
+        if not incoming:
+            return
+        outcomes = await self._home.take(incoming, link)
+        for (kind, data), outcome in zip(incoming, outcomes, strict=True):
+            if outcome.fate in (Fate.ACCEPTED, Fate.KNOWN) and outcome.reason is None:
+                self._remember(object_id(data))
+            if outcome.newer is not None and kind is ItemKind.HEAD:
+                self._set_right(link, outcome.newer)
+        unknown = {Reason.UNKNOWN_AUTHOR, Reason.NOT_MEMBER}
+        if any(outcome.fate is Fate.PARKED and outcome.reason in unknown for outcome in outcomes):
+            self._spawn(self._ask_for_pages(link), "pages")
+
+    def _set_right(self, link: Link, newer: bytes) -> None:
+        """A head older than ours from its own author is answered with ours: this saves restored nodes."""
+        if heads.read(newer).stream.member_id == link.peer:
+            link.send(Put([newer], [], []))
+
+    async def _ask_for_pages(self, link: Link) -> None:
+        try:
+            await self._fetch_pages(link)
+        except (NoAnswer, Refused) as error:
+            log.debug("%r could not tell who an author is: %s", link, error)
+
+    def _check_identity(self, theirs: Identity) -> None:
+        """Refuse a peer whose log ends where ours goes on: somebody shows an old, perhaps stolen, key."""
+        ours = self._core.need_membership().identity_of(theirs.member_id)
+        if ours is None:
+            return
+        settled = settled_id(self._core.need_membership().roster, theirs.member_id)
+        if identities.fold({*ours.log, *theirs.log}, settled).current.key != theirs.current.key:
+            raise Refused(Reason.BAD_SIGNATURE, "the key of this session is not the member's latest one")
+
+    def _remember(self, item_id: bytes) -> None:
+        self._seen[item_id] = None
+        if len(self._seen) > SEEN_ITEMS:
+            self._seen.popitem(last=False)
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(_guarded(work), name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+async def _guarded(work: Coroutine[Any, Any, None]) -> None:
+    """Run a task of a link; what goes wrong there must not end the node."""
+    try:
+        await work
+    except (NoAnswer, LocalError) as error:
+        log.debug("a link ended meanwhile: %s", error)
+    except Exception:
+        log.exception("a task of a link failed")
+
+
+# ── in a transaction ──────────────────────────────────────────────────────────────────────────────
+
+
+def _status(tables: Tables, membership: Membership, peer: bytes) -> Status:
+    own = [item.data for item in tables.items.of_kind(ItemKind.HEAD, peer)]
+    nonce = tables.meta.get("store_nonce") or bytes(8)
+    return Status(membership.roster.slot, membership.roster.page_id, nonce, own[:16])
+
+
+def _since(tables: Tables, peer: bytes) -> Since:
+    nonce, cursor = tables.peers.cursor(peer) or (bytes(8), 0)
+    return Since(0, nonce, cursor, tables.items.frontier())
+
+
+def _set_cursor(tables: Tables, peer: bytes, nonce: bytes, cursor: int) -> None:
+    tables.peers.set_cursor(peer, nonce, cursor)
+
+
+def _lagging(tables: Tables, me: bytes) -> list[Head]:
+    """Return the heads of others whose state we do not hold."""
+    lagging = []
+    for item in tables.items.of_kind(ItemKind.HEAD):
+        head = heads.read(item.data)
+        held = tables.catalogue.held(head.stream)
+        if head.stream.member_id != me and (held is None or held.head != item.data):
+            lagging.append(head)
+    return lagging
+
+
+def _count_refusal(tables: Tables, reason: Reason, detail: str, now_ms: int) -> None:
+    tables.meta.count_refusal(reason.value, detail, now_ms)

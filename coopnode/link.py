@@ -1,0 +1,182 @@
+"""One websocket to one peer: drives a `protocol.session.Session` over the network.
+
+Never judges what comes in: it hands events to its owner. The thing to understand: there is one writer
+task, so messages leave in order, and a slow peer holds up only its own link.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import aiohttp
+from aiohttp import web
+
+from coopnode.world import World
+from protocol.errors import Reason
+from protocol.limits import MAX_MESSAGE_BYTES
+from protocol.messages import Answer, Message, Put, Question
+from protocol.session import Answered, Closed, Event, Me, Opened, Received, Role, Session, State, Unanswered
+
+log = logging.getLogger(__name__)
+Socket = aiohttp.ClientWebSocketResponse | web.WebSocketResponse
+AnswerT = TypeVar("AnswerT", bound=Answer)
+SEND_SECONDS = 30.0
+"""A peer that takes nothing for so long is given up."""
+
+
+class NoAnswer(Exception):
+    """The answer to a question will not come: the link closed or time ran out."""
+
+
+class Link:
+    """A link and its session. `run` lasts as long as the link."""
+
+    def __init__(
+        self,
+        socket: Socket,
+        session: Session,
+        world: World,
+        *,
+        url: str | None,
+        on_event: Callable[[Link, Opened | Received | Closed], Awaitable[None]],
+        next_put: Callable[[Link], Put | None],
+    ) -> None:
+        self.session = session
+        self.url = url
+        self.peer: bytes | None = None
+        self.instance: bytes | None = None
+        self.opened_ms = 0
+        self.judged = asyncio.Event()
+        """Set when the peer has been found to be a member and hears of news."""
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self._socket = socket
+        self._world = world
+        self._on_event = on_event
+        self._next_put = next_put
+        self._wake = asyncio.Event()
+        self._answers: dict[int, asyncio.Future[Answer]] = {}
+        self._closing: list[Event] = []
+
+    def __repr__(self) -> str:
+        """Name the peer for logs."""
+        return f"<link to {'?' if self.peer is None else self.peer.hex()[:8]} {self.session.state.name}>"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether both sides have proved who they are and the link stands."""
+        return self.session.state is State.OPEN
+
+    def wake(self) -> None:
+        """There is something to send."""
+        self._wake.set()
+
+    def send(self, message: Message) -> None:
+        """Send a message if the link still stands."""
+        if self.is_open:
+            self.session.send(message)
+            self.wake()
+
+    async def ask(self, question: Question, kind: type[AnswerT]) -> AnswerT:
+        """Ask and wait for the answer. Raises NoAnswer when it will not come."""
+        if not self.is_open:
+            raise NoAnswer("the link is closed")
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        request = self.session.ask(question, self._world.steady_ms())
+        self._answers[request] = future
+        self.wake()
+        try:
+            answer = await future
+        finally:
+            self._answers.pop(request, None)
+        if not isinstance(answer, kind):  # the session has checked it: ANSWER_TO
+            raise NoAnswer("an answer of another kind came")
+        return answer
+
+    def close(self, reason: Reason | None = None, detail: str = "") -> None:
+        """End the session; `run` ends soon after."""
+        self._closing.extend(self.session.close(reason, detail))
+        self.wake()
+
+    async def run(self) -> None:
+        """Carry messages both ways until the link ends."""
+        writer = asyncio.create_task(self._write())
+        timer = asyncio.create_task(self._tick())
+        try:
+            async for message in self._socket:
+                if message.type is not aiohttp.WSMsgType.BINARY:
+                    await self._handle(self.session.close(Reason.MALFORMED, "only binary messages are allowed"))
+                    break
+                self.bytes_in += len(message.data)
+                await self._handle(self.session.receive(message.data, self._world.steady_ms()))
+                self.wake()
+                if self.session.state is State.CLOSED:
+                    break
+        except (ConnectionError, aiohttp.ClientError, TimeoutError) as error:
+            log.debug("%r broke: %s", self, error)
+        finally:
+            timer.cancel()
+            await self._handle([*self._closing, *self.session.lost()])
+            self.wake()
+            await asyncio.wait([writer], timeout=2)
+            writer.cancel()
+
+    # ── inside ────────────────────────────────────────────────────────────────────────────────────
+
+    async def _handle(self, events: list[Event]) -> None:
+        for event in events:
+            match event:
+                case Answered():
+                    future = self._answers.get(event.question.request)
+                    if future is not None and not future.done():
+                        future.set_result(event.answer)
+                case Unanswered():
+                    future = self._answers.get(event.question.request)
+                    if future is not None and not future.done():
+                        future.set_exception(NoAnswer("the peer did not answer"))
+                case _:
+                    await self._on_event(self, event)
+
+    async def _write(self) -> None:
+        """Write until the session is closed; then close the socket, which ends the reader too."""
+        try:
+            while True:
+                self._wake.clear()  # before looking: what comes while we send wakes us again
+                for data in self.session.data_to_send():
+                    self.bytes_out += len(data)
+                    await asyncio.wait_for(self._socket.send_bytes(data), SEND_SECONDS)
+                if self.session.state is State.CLOSED:
+                    return
+                put = self._next_put(self) if self.is_open else None
+                if put is not None:
+                    self.session.send(put)
+                    self._wake.set()
+                await self._wake.wait()
+        except (ConnectionError, aiohttp.ClientError, TimeoutError) as error:
+            log.debug("%r takes nothing any more: %s", self, error)
+        finally:
+            await self._socket.close()
+
+    async def _tick(self) -> None:
+        while (deadline := self.session.next_deadline()) is not None:
+            await asyncio.sleep(max(0.05, (deadline - self._world.steady_ms()) / 1000))
+            await self._handle(self.session.tick(self._world.steady_ms()))
+            self.wake()
+
+
+def open_session(me: Me, role: Role, world: World) -> Session:
+    """Begin a session with a fresh challenge."""
+    return Session(me, role, world.random_bytes(32), world.steady_ms())
+
+
+async def dial(client: aiohttp.ClientSession, url: str) -> aiohttp.ClientWebSocketResponse:
+    """Open the websocket of the node at *url*. Raises aiohttp.ClientError, OSError or TimeoutError."""
+    return await client.ws_connect(
+        url.rstrip("/") + "/gossip/v1",
+        max_msg_size=MAX_MESSAGE_BYTES + 1024,
+        compress=0,  # bodies are deflated already
+        timeout=aiohttp.ClientWSTimeout(ws_close=2),
+    )

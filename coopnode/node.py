@@ -1,0 +1,291 @@
+"""A running node: wires the rooms together and owns their threads.
+
+The only place that knows everybody. One writer thread runs all transactions (and with them all judging),
+reader threads answer questions, the indexer has a thread of its own; the event loop only carries.
+The order on receipt and on publication is fixed here: durable first, then peers are told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Concatenate, ParamSpec, TypeVar
+
+import aiohttp
+
+from coopnode.catalog.follower import Follower
+from coopnode.core import Core, News
+from coopnode.dialer import Dialer
+from coopnode.discovery import Discovery
+from coopnode.gossiper import Gossiper, Incoming
+from coopnode.ingest import Outcome
+from coopnode.joining import keep_applying
+from coopnode.link import Link
+from coopnode.publisher import Phase
+from coopnode.puller import Pulled, Puller
+from coopnode.store import StoreError, Tables
+from protocol import head as heads
+from protocol.gossip import ItemKind
+from protocol.head import Head, Stream
+
+P = ParamSpec("P")
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+READERS = 2
+LOOK_SECONDS = 5.0
+
+
+class Node:
+    """One member's node. `start` and `stop` it; its URL is known in between."""
+
+    def __init__(self, core: Core) -> None:
+        self.core = core
+        self.follower = Follower(core.folder.index, core.store)
+        self.puller = Puller(self)
+        self.gossiper = Gossiper(self)
+        self.url = ""
+        self.failed: asyncio.Future[None] | None = None
+        self._writer = ThreadPoolExecutor(1, "writer")
+        self._readers = ThreadPoolExecutor(READERS, "reader")
+        self._incoming: list[tuple[Sequence[Incoming], Link | None, asyncio.Future[list[Outcome]]]] = []
+        self._batch_due = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._notes: set[asyncio.Future[None]] = set()
+        self._client: aiohttp.ClientSession | None = None
+        self._dialer: Dialer | None = None
+        self._discovery: Discovery | None = None
+
+    # ── life ──────────────────────────────────────────────────────────────────────────────────────
+
+    async def start(self, url: str) -> None:
+        """Begin to gossip; the HTTP server answers at *url* already."""
+        self.url = url
+        self.failed = asyncio.get_running_loop().create_future()
+        self._client = aiohttp.ClientSession()
+        self._dialer = Dialer(self.core, self.gossiper, self._client)
+        self._dialer.own_urls.add(url)
+        await self.follower.start()
+        for name, work in (
+            ("batches", self._take_batches()),
+            ("look", self._look_now_and_then()),
+            ("dial", self._dialer.run()),
+            ("anti-entropy", self.gossiper.ask_now_and_then()),
+            ("join", keep_applying(self, self._client)),
+        ):
+            task = asyncio.create_task(work, name=name)
+            task.add_done_callback(self._task_ended)
+            self._tasks.append(task)
+        await self.begin_membership()
+
+    async def stop(self) -> None:
+        """Say goodbye, finish what is being written, close everything."""
+        if self._discovery is not None:
+            await self._discovery.stop()
+        if self._dialer is not None:
+            await self._dialer.stop()
+        await self.gossiper.stop()
+        await self.puller.stop()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._client is not None:
+            await self._client.close()
+        await self.follower.stop()
+        self._writer.shutdown()
+        self._readers.shutdown()
+        self.core.store.close()
+
+    async def begin_membership(self) -> None:
+        """Do what a co-op makes possible: look at the book, announce where we are. Safe to call again."""
+        await self.perform(lambda tables: (None, self.core.look(tables)))
+        await self.perform(lambda tables: (None, self.core.say_contact(tables, [self.contact_url])))
+        held = self.core.membership
+        if held is None or not self.core.is_member:
+            return
+        for head in await self.read(_own_target, self.core):
+            self.puller.want(head, None)
+        if self._discovery is None and self.core.config.discovery:
+            self._discovery = Discovery(held.coop_id, self.core.member_id, self.url, self._found)
+            await self._discovery.start()
+
+    @property
+    def contact_url(self) -> str:
+        """Where others are told to find this node."""
+        return self.core.config.public_url or self.url
+
+    # ── transactions ──────────────────────────────────────────────────────────────────────────────
+
+    async def write(self, function: Callable[Concatenate[Tables, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run in the writer's transaction. Raises what *function* raises, and StoreError."""
+        run = asyncio.get_running_loop().run_in_executor
+        return await run(self._writer, lambda: self.core.write(function, *args, **kwargs))
+
+    async def read(self, function: Callable[Concatenate[Tables, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run on a reader thread, in one snapshot."""
+        run = asyncio.get_running_loop().run_in_executor
+        return await run(self._readers, lambda: self.core.store.read(function, *args, **kwargs))
+
+    async def perform(self, action: Callable[[Tables], tuple[T, News]]) -> T:
+        """Run an action of this member and follow up on it: durable first, then peers are told."""
+        result, news = await self.write(action)
+        await self.follow(news, None)
+        return result
+
+    async def follow(self, news: News, came_from: Link | None) -> None:
+        """Send, pull and index what a transaction has left to be done."""
+        if news.published:
+            # The mark must be on the disk before any head leaves.
+            run = asyncio.get_running_loop().run_in_executor
+            await run(self._writer, self.core.announced, news)
+        self.gossiper.spread(news, came_from)
+        for head in news.heads:
+            self.puller.want(head, came_from)
+        for published in news.published:
+            self.follower.feed(published.head.stream, published.changed, published.change_seq)
+        if news.roster_changed:
+            log.info("the minute book is at page %d now", self.core.need_membership().roster.slot)
+            await self.begin_membership()
+            await self.gossiper.tell_status()
+            if self._dialer is not None:
+                self._dialer.wake()
+
+    async def take(self, items: Sequence[Incoming], came_from: Link | None) -> list[Outcome]:
+        """Judge and keep items together with whatever else comes in now: one commit a batch."""
+        future: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
+        self._incoming.append((items, came_from, future))
+        self._batch_due.set()
+        return await future
+
+    async def _take_batches(self) -> None:
+        while True:
+            await self._batch_due.wait()
+            self._batch_due.clear()
+            batch, self._incoming = self._incoming, []
+            if not batch:
+                continue
+            try:
+                results = await self.write(_take_all, self.core, [items for items, _, _ in batch])
+            except Exception as error:
+                for _, _, future in batch:
+                    if not future.done():
+                        future.set_exception(error)
+                if isinstance(error, StoreError):
+                    raise
+                continue
+            for (_, came_from, future), (outcomes, news) in zip(batch, results, strict=True):
+                if not future.done():
+                    future.set_result(outcomes)
+                await self.follow(news, came_from)
+
+    # ── what gossiper and puller need ─────────────────────────────────────────────────────────────
+
+    async def adopt_pages(self, pages: Sequence[bytes], identity_log: Sequence[bytes]) -> None:
+        """Take official pages; those before a wrong one stay. Refuses the wrong one."""
+        news, refused = await self.write(self.core.adopt_pages, pages, identity_log)
+        await self.follow(news, None)
+        if refused is not None:
+            raise refused
+
+    async def answered(self, member_id: bytes) -> None:
+        """Note that a peer has told us what it knows of our own stream; maybe we may publish now."""
+
+        def note(tables: Tables) -> tuple[None, News]:
+            self.core.publisher.answered(tables, member_id, self.core.membership)
+            return None, self.core.look(tables)
+
+        before = self.core.publisher.phase
+        await self.perform(note)
+        if before is not Phase.READY and self.core.publisher.phase is Phase.READY:
+            log.info("enough members have answered: publishing")
+            await self.begin_membership()
+
+    async def halt(self, why: str) -> None:
+        """Stop publishing: there is a twin."""
+        if self.core.publisher.phase is not Phase.HALTED:
+            log.warning("publishing has stopped: %s", why)
+            await self.write(self.core.publisher.halt, why)
+
+    async def hear(self, data: bytes, link: Link) -> Head | None:
+        """Take a head that came as part of an answer; return it when it is (still) the latest word."""
+        head = heads.read(data)
+        await self.take([(ItemKind.HEAD, data)], link)
+        known = await self.read(lambda tables: tables.items.has(head.head_id))
+        return head if known else None
+
+    def links_to_ask(self, author: bytes, offering: list[Link]) -> list[Link]:
+        """Return open links: the author's own, then those that offer, then the others by chance."""
+        linked = self.gossiper.linked()
+        first = ([linked[author]] if author in linked else []) + offering
+        others = [linked[peer] for peer in self.core.world.shuffle(sorted(linked))]
+        return list(dict.fromkeys([*first, *others]))
+
+    def begin_ahead(self, stream: Stream) -> None:
+        """A walk of a stream of which nothing is here begins."""
+        self.follower.begin_ahead(stream)
+
+    async def staged(self, stream: Stream, chunk_ids: list[int]) -> None:
+        """Index verified listings ahead of the state that they belong to."""
+        await self.follower.feed_ahead(stream, chunk_ids)
+
+    async def pulled(self, result: Pulled) -> None:
+        """A state has become ours: index it; if it was our own, go on publishing."""
+        self.follower.feed(result.held.stream, result.changed, result.change_seq)
+        if result.held.stream == self.core.publisher.stream:
+
+            def go_on(tables: Tables) -> tuple[None, News]:
+                self.core.publisher.caught_up(tables, result.held, self.core.membership)
+                return None, self.core.look(tables)
+
+            await self.perform(go_on)
+
+    # ── inside ────────────────────────────────────────────────────────────────────────────────────
+
+    async def _look_now_and_then(self) -> None:
+        """Judge parked heads again as time passes, and note addresses that have proved themselves."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            if self.core.membership is None:
+                continue
+            await self.perform(lambda tables: (None, self.core.look(tables)))
+            proved, self.gossiper.on_proved = self.gossiper.on_proved, []
+            for url, member_id in proved:
+                await self.write(_note_heard, url, member_id, self.core.world.now_ms())
+
+    def _found(self, url: str, member_id: bytes) -> None:
+        """Zeroconf has an address."""
+        if self.failed is not None and not self.failed.done() and member_id != self.core.member_id:
+            task = asyncio.ensure_future(self._note_address(url, member_id))
+            self._notes.add(task)
+            task.add_done_callback(self._notes.discard)
+
+    async def _note_address(self, url: str, member_id: bytes) -> None:
+        await self.write(_add_address, url, member_id, "zeroconf")
+        if self._dialer is not None:
+            self._dialer.wake()
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled() or self.failed is None or self.failed.done():
+            return
+        error = task.exception() or RuntimeError(f"the task '{task.get_name()}' ended")
+        log.error("the node cannot go on: %s", error)
+        self.failed.set_exception(error)
+
+
+def _take_all(tables: Tables, core: Core, batches: list[Sequence[Incoming]]) -> list[tuple[list[Outcome], News]]:
+    return [core.take(tables, items) for items in batches]
+
+
+def _own_target(tables: Tables, core: Core) -> list[Head]:
+    target = core.publisher.target
+    return [] if target is None else [target]
+
+
+def _note_heard(tables: Tables, url: str, member_id: bytes, now_ms: int) -> None:
+    tables.peers.add_address(url, member_id, "handshake")
+    tables.peers.note_heard(url, member_id, now_ms)
+
+
+def _add_address(tables: Tables, url: str, member_id: bytes | None, source: str) -> None:
+    tables.peers.add_address(url, member_id, source)
