@@ -131,7 +131,8 @@ def stock_remove(tables: Tables, core: Core, *, sku: str) -> tuple[Json, News]:
     if _own_record(tables, core, LISTING, key) is None:
         raise NotFound(f"There is no article '{sku}' in your stock.")
     tables.pending.add([(LISTING, key, None), (STOCK, records.stock_key(sku), None)])
-    return {"sku": sku, **_publication(tables, core)}, core.publish(tables)
+    news = core.publish(tables)
+    return {"sku": sku, **_publication(tables, core)}, news
 
 
 @operation("stock.list", reads=True)

@@ -122,8 +122,9 @@ class Gossiper:
 
     async def tell_status(self) -> None:
         """Tell all peers how far our minute book goes: it has a new page."""
-        for link in [link for link in self.links if link in self.broadcast and link.peer is not None]:
-            link.send(await self._home.read(_status, self._core.need_membership(), link.peer))
+        for peer, link in self.linked().items():
+            if link in self.broadcast:
+                link.send(await self._home.read(_status, self._core.need_membership(), peer))
 
     async def stop(self) -> None:
         """Say goodbye on all links."""

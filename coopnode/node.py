@@ -24,7 +24,7 @@ from coopnode.ingest import Outcome
 from coopnode.joining import keep_applying
 from coopnode.link import Link
 from coopnode.publisher import Phase
-from coopnode.puller import Pulled, Puller
+from coopnode.puller import Pulled, Puller, Staged
 from coopnode.store import StoreError, Tables
 from protocol import head as heads
 from protocol.gossip import ItemKind
@@ -66,7 +66,7 @@ class Node:
         self._client = aiohttp.ClientSession()
         self._dialer = Dialer(self.core, self.gossiper, self._client)
         self._dialer.own_urls.add(url)
-        await self.follower.start()
+        await self.follower.start(self._on_writer)
         for name, work in (
             ("batches", self._take_batches()),
             ("look", self._look_now_and_then()),
@@ -119,8 +119,7 @@ class Node:
 
     async def write(self, function: Callable[Concatenate[Tables, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run in the writer's transaction. Raises what *function* raises, and StoreError."""
-        run = asyncio.get_running_loop().run_in_executor
-        return await run(self._writer, lambda: self.core.write(function, *args, **kwargs))
+        return await self._on_writer(lambda: self.core.write(function, *args, **kwargs))
 
     async def read(self, function: Callable[Concatenate[Tables, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run on a reader thread, in one snapshot."""
@@ -137,8 +136,7 @@ class Node:
         """Send, pull and index what a transaction has left to be done."""
         if news.published:
             # The mark must be on the disk before any head leaves.
-            run = asyncio.get_running_loop().run_in_executor
-            await run(self._writer, self.core.announced, news)
+            await self._on_writer(self.core.announced, news)
         self.gossiper.spread(news, came_from)
         for head in news.heads:
             self.puller.want(head, came_from)
@@ -225,9 +223,16 @@ class Node:
         """A walk of a stream of which nothing is here begins."""
         self.follower.begin_ahead(stream)
 
-    async def staged(self, stream: Stream, chunk_ids: list[int]) -> None:
+    async def staged(self, stream: Stream, chunks: list[Staged]) -> None:
         """Index verified listings ahead of the state that they belong to."""
-        await self.follower.feed_ahead(stream, chunk_ids)
+        for one in chunks:
+            rows = list(zip(one.chunk.keys, one.chunk.values, strict=True))
+            await self._on_writer(self.follower.put_ahead, stream, one.chunk_id, rows)
+
+    async def _on_writer(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run on the writer's thread, outside of a transaction."""
+        run = asyncio.get_running_loop().run_in_executor
+        return await run(self._writer, lambda: function(*args, **kwargs))
 
     async def pulled(self, result: Pulled) -> None:
         """A state has become ours: index it; if it was our own, go on publishing."""

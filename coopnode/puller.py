@@ -18,7 +18,7 @@ from coopnode.store.catalogue import Held
 from coopnode.store.tries import Changed
 from protocol import chunks, pull
 from protocol import head as heads
-from protocol.chunks import OpsSummary
+from protocol.chunks import Chunk, OpsSummary
 from protocol.encoding import decode, encode, inflate
 from protocol.errors import Reason, Refused
 from protocol.head import Head, Stream
@@ -49,7 +49,7 @@ class Home(Protocol):
     def begin_ahead(self, stream: Stream) -> None:
         """A walk of a stream of which nothing is here begins."""
 
-    async def staged(self, stream: Stream, chunk_ids: list[int]) -> None:
+    async def staged(self, stream: Stream, chunks_: list[Staged]) -> None:
         """Note verified listings that will soon be part of a state: they may be indexed ahead."""
 
     async def hear(self, data: bytes, link: Link) -> Head | None:
@@ -66,6 +66,14 @@ class Pulled:
     held: Held
     changed: dict[str, Changed]
     change_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A verified chunk of listings that waits for the rest of its state."""
+
+    chunk_id: int
+    chunk: Chunk
 
 
 @dataclass(slots=True)
@@ -211,8 +219,8 @@ class Puller:
                         raise Moved(answer.head)
                     if not answer.items and not answer.state:
                         raise NotThere("nothing is there of this stream")
-                    chunk_ids = await self._home.write(_stage, walk, question, answer)
-                    await self._home.staged(head.stream, chunk_ids)
+                    staged = await self._home.write(_stage, walk, question, answer)
+                    await self._home.staged(head.stream, staged)
         finally:
             for task in under_way:
                 task.cancel()
@@ -260,11 +268,15 @@ def _begin_walk(tables: Tables, head: Head) -> tuple[Walk, bool]:
     return Walk(head, held.summaries, summary_of), held.head is None
 
 
-def _stage(tables: Tables, walk: Walk, question: WalkTrie, answer: Nodes) -> list[int]:
+def _stage(tables: Tables, walk: Walk, question: WalkTrie, answer: Nodes) -> list[Staged]:
     changes = walk.receive(question, answer)
     held = tables.catalogue.open_stream(walk.head.stream)
-    made = [(change, tables.catalogue.stage(held, change)) for change in changes]
-    return [chunk_id for change, chunk_id in made if change.collection == LISTING and change.chunk is not None]
+    staged = []
+    for change in changes:
+        chunk_id = tables.catalogue.stage(held, change)
+        if change.collection == LISTING and change.chunk is not None:
+            staged.append(Staged(chunk_id, change.chunk))
+    return staged
 
 
 def _commit_walk(tables: Tables, walk: Walk) -> Pulled:

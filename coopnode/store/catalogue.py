@@ -83,10 +83,26 @@ class Catalogue:
         rows = self._db.execute("SELECT member_id, number FROM stream WHERE head IS NOT NULL ORDER BY id").fetchall()
         return [held for member_id, number in rows if (held := self.held(Stream(member_id, number))) is not None]
 
-    def changed_since(self, seq: int) -> list[Stream]:
-        """Return the streams whose state changed after change number *seq*."""
-        rows = self._db.execute("SELECT member_id, number FROM stream WHERE changed_seq > ? ORDER BY id", (seq,))
-        return [Stream(member_id, number) for member_id, number in rows]
+    def changed_since(self, seq: int) -> list[tuple[Stream, int]]:
+        """Return the streams whose state changed after change number *seq*, with the number of the change."""
+        rows = self._db.execute(
+            "SELECT member_id, number, changed_seq FROM stream WHERE changed_seq > ? ORDER BY changed_seq", (seq,)
+        )
+        return [(Stream(member_id, number), changed_seq) for member_id, number, changed_seq in rows]
+
+    def chunk_prefixes(self, stream: Stream, collection: str) -> list[str]:
+        """Return the prefixes of a collection's chunks, in order."""
+        held = self.held(stream)
+        if held is None or collection not in held.collections:
+            return []
+        return self._tries.chunk_prefixes(held.collections[collection].collection_id)
+
+    def records_under(self, stream: Stream, collection: str, prefix: str) -> list[tuple[bytes, bytes]]:
+        """Return (key, value) of the records of the chunk at *prefix*; empty when there is none (any more)."""
+        held = self.held(stream)
+        if held is None or collection not in held.collections:
+            return []
+        return self._tries.records_under(held.collections[collection].collection_id, prefix)
 
     def last_change(self) -> int:
         """Return the number of the latest change of any stream's state."""

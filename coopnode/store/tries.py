@@ -96,13 +96,25 @@ class Tries:
 
     def records(self, collection_id: int) -> Iterator[tuple[bytes, bytes]]:
         """Yield (key, value) of all records, a chunk at a time, in trie order."""
+        for prefix in self.chunk_prefixes(collection_id):
+            yield from self.records_under(collection_id, prefix)
+
+    def chunk_prefixes(self, collection_id: int) -> list[str]:
+        """Return the prefixes of the live chunks, in order."""
         rows = self._db.execute(
-            "SELECT id, prefix, recent FROM chunk WHERE collection_id = ? AND staged = 0 ORDER BY prefix",
-            (collection_id,),
-        ).fetchall()
-        for chunk_id, prefix, recent in rows:
-            for _, key, value in self._rows(collection_id, prefix, chunk_id, recent):
-                yield key, value
+            "SELECT prefix FROM chunk WHERE collection_id = ? AND staged = 0 ORDER BY prefix", (collection_id,)
+        )
+        return [row[0] for row in rows]
+
+    def records_under(self, collection_id: int, prefix: str) -> list[tuple[bytes, bytes]]:
+        """Return (key, value) of the records of the live chunk at *prefix*."""
+        row = self._db.execute(
+            "SELECT id, recent FROM chunk WHERE collection_id = ? AND staged = 0 AND prefix = ?",
+            (collection_id, prefix),
+        ).fetchone()
+        if row is None:
+            return []
+        return [(key, value) for _, key, value in self._rows(collection_id, prefix, *row)]
 
     def chunk_records(self, chunk_id: int) -> dict[bytes, bytes] | None:
         """Return the records of a chunk's body as it was written; None when the chunk has been replaced."""
