@@ -12,54 +12,9 @@ from itertools import accumulate
 from protocol import records
 
 VOCABULARY = 6_000
-SYLLABLES = [
-    "ba",
-    "be",
-    "bi",
-    "bo",
-    "bu",
-    "da",
-    "de",
-    "di",
-    "do",
-    "du",
-    "fa",
-    "fe",
-    "ga",
-    "ge",
-    "ka",
-    "ke",
-    "ki",
-    "la",
-    "le",
-    "li",
-    "lo",
-    "ma",
-    "me",
-    "mi",
-    "mo",
-    "na",
-    "ne",
-    "no",
-    "pa",
-    "pe",
-    "ra",
-    "re",
-    "ri",
-    "sa",
-    "se",
-    "si",
-    "so",
-    "ta",
-    "te",
-    "ti",
-    "to",
-    "va",
-    "ve",
-    "wa",
-    "we",
-    "za",
-]
+CONSONANTS = "bdfgklmnprstvwz"
+VOWELS = "aeiou"
+SYLLABLES = [consonant + vowel for consonant in CONSONANTS for vowel in VOWELS]
 
 
 class Generator:
@@ -85,7 +40,7 @@ class Generator:
         total = sum(int(digit) * (3 if place % 2 == 0 else 1) for place, digit in enumerate(reversed(gtin)))
         value = {
             "title": self.words(5).capitalize(),
-            "text": self.words(14),
+            "text": self.words(20),
             "brand": chance.choice(self._brands),
             "category": chance.choice(self._categories),
             "gtin": gtin + str((10 - total % 10) % 10),

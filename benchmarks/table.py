@@ -27,20 +27,18 @@ class Figure:
 
 def show(figures: list[Figure]) -> str:
     """Return the figures as a table."""
-    rows = [("what", "value", "unit", "floor", "ratio", "with")]
-    for one in figures:
-        floor = f"{one.floor:,.0f} {one.floor_name}" if one.floor else "-"
-        ratio = f"{one.ratio:.2f}" if one.ratio is not None else "-"
-        params = ", ".join(
-            f"{name} {value:,}" if isinstance(value, int) else f"{name} {value}" for name, value in one.params.items()
-        )
-        rows.append(
-            (one.name, f"{one.value:,.0f}" if one.value >= 100 else f"{one.value:,.2f}", one.unit, floor, ratio, params)
-        )
+    rows = [("what", "value", "unit", "floor", "ratio", "with"), *map(_cells, figures)]
     widths = [max(len(row[column]) for row in rows) for column in range(6)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _cells(one: Figure) -> tuple[str, str, str, str, str, str]:
+    floor = f"{one.floor:,.0f} {one.floor_name}" if one.floor else "-"
+    ratio = f"{one.ratio:.2f}" if one.ratio is not None else "-"
+    params = ", ".join(f"{name} {value:,}" for name, value in one.params.items())
+    value = f"{one.value:,.0f}" if one.value >= 100 else f"{one.value:,.2f}"
+    return one.name, value, one.unit, floor, ratio, params
 
 
 def save(figures: list[Figure], path: Path) -> None:

@@ -317,7 +317,7 @@ class Gossiper:
         if ours is None:
             return
         settled = settled_id(self._core.need_membership().roster, theirs.member_id)
-        if identities.fold({*ours.log, *theirs.log}, settled).current.key != theirs.current.key:
+        if identities.fold({*ours.log, *theirs.log}, theirs.member_id, settled).current.key != theirs.current.key:
             raise Refused(Reason.BAD_SIGNATURE, "the key of this session is not the member's latest one")
 
     def _remember(self, item_id: bytes) -> None:

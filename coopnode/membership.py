@@ -90,7 +90,7 @@ def stored_identities(tables: Tables, membership: Membership) -> dict[bytes, Ide
             member_of[statement.statement_id] = member_id
             logs.setdefault(member_id, []).append(statement)
     return {
-        member_id: identities.fold(log, settled_id(membership.roster, member_id))
+        member_id: identities.fold(log, member_id, settled_id(membership.roster, member_id))
         for member_id, log in logs.items()
         if member_id in membership.identities or membership.roster.is_member(member_id)
     }

@@ -223,11 +223,14 @@ class Node:
         """A walk of a stream of which nothing is here begins."""
         self.follower.begin_ahead(stream)
 
-    async def staged(self, stream: Stream, chunks: list[Staged]) -> None:
-        """Index verified listings ahead of the state that they belong to."""
-        for one in chunks:
-            rows = list(zip(one.chunk.keys, one.chunk.values, strict=True))
-            await self._on_writer(self.follower.put_ahead, stream, one.chunk_id, rows)
+    async def stage(self, stream: Stream, function: Callable[[Tables], list[Staged]]) -> None:
+        """Keep verified chunks, and index the listings among them ahead, in one visit to the writer's thread."""
+
+        def stage_and_index() -> None:
+            staged = self.core.write(function)
+            self.follower.put_ahead(stream, ((one.chunk_id, one.chunk) for one in staged))
+
+        await self._on_writer(stage_and_index)
 
     async def _on_writer(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run on the writer's thread, outside of a transaction."""

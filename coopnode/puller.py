@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from coopnode.link import Link, NoAnswer
@@ -49,8 +50,8 @@ class Home(Protocol):
     def begin_ahead(self, stream: Stream) -> None:
         """A walk of a stream of which nothing is here begins."""
 
-    async def staged(self, stream: Stream, chunks_: list[Staged]) -> None:
-        """Note verified listings that will soon be part of a state: they may be indexed ahead."""
+    async def stage(self, stream: Stream, function: Callable[[Tables], list[Staged]]) -> None:
+        """Run in the writer's transaction; listings among what comes out may be indexed ahead."""
 
     async def hear(self, data: bytes, link: Link) -> Head | None:
         """Take a head that came as part of an answer; return it when it holds."""
@@ -219,8 +220,7 @@ class Puller:
                         raise Moved(answer.head)
                     if not answer.items and not answer.state:
                         raise NotThere("nothing is there of this stream")
-                    staged = await self._home.write(_stage, walk, question, answer)
-                    await self._home.staged(head.stream, staged)
+                    await self._home.stage(head.stream, partial(_stage, walk=walk, question=question, answer=answer))
         finally:
             for task in under_way:
                 task.cancel()

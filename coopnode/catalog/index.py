@@ -79,19 +79,26 @@ class SearchIndex:
         """The number given with the last commit; 0 in a new index."""
         return self._mark
 
-    def put(self, member_id: bytes, records: Sequence[tuple[bytes, dict[str, Any]]], *, fresh: bool) -> None:
-        """Add the listings of a member, as (key, decoded value) that `records.read` has let through.
+    def put(self, member_id: bytes, records: Iterable[tuple[bytes, Any]], *, fresh: bool) -> int:
+        """Add the listings of a member, as (key, decoded value); return how many were no listings at all.
 
-        Earlier versions are replaced, unless *fresh* promises that none of these keys is in the index:
-        then nothing is looked for, which is what makes filling an empty node quick.
+        The values need not have been checked: whoever shows a hit checks its listing. Earlier versions are
+        replaced, unless *fresh* promises that none of these keys is in the index: then nothing is looked
+        for, which is what makes filling an empty node quick.
         """
         if len(member_id) != MEMBER_ID_BYTES:
             raise ValueError(f"a member id has {MEMBER_ID_BYTES} bytes")
-        add = self._writer.add_document
+        add, passed_over = self._writer.add_document, 0
         for key, listing in records:
             if not fresh:
                 self._delete(_KEY, member_id + key)
-            add(_document(member_id, key, listing))
+            try:
+                document = _document(member_id, key, listing)
+            except (TypeError, KeyError, AttributeError, ValueError):
+                passed_over += 1  # not a map with texts in the right places
+                continue
+            add(document)
+        return passed_over
 
     def remove(self, member_id: bytes, keys: Iterable[bytes]) -> None:
         """Take listings of a member out; keys that are not there do no harm."""
@@ -237,7 +244,7 @@ def _analyzer() -> tantivy.TextAnalyzer:
     return builder.filter(tantivy.Filter.remove_long(_WORD_BYTES)).filter(tantivy.Filter.lowercase()).build()
 
 
-def _document(member_id: bytes, key: bytes, listing: dict[str, Any]) -> Document:
+def _document(member_id: bytes, key: bytes, listing: Any) -> Document:
     get = listing.get
     body = " ".join((get("brand", ""), get("text", ""), *get("category", ()), *get("tags", ())))
     if attributes := get("attributes"):
