@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from coopnode.ingest import Ingest
+from coopnode.ingest import Ingest, evidence_slot, object_id
 from coopnode.membership import Membership
 from coopnode.publisher import Phase, Publisher
 from coopnode.store import Tables
@@ -97,7 +97,7 @@ class Clerk:
             return True
         finals = self._finals(tables, membership, page)
         if me not in finals:
-            if not self._may_sign() or self._has_signed(tables, page.slot):
+            if not self._may_sign() or self._has_signed(tables, me, page.slot):
                 return False
             try:
                 roster.check_page_time(page, self._world.now_ms())
@@ -116,8 +116,12 @@ class Clerk:
     def _may_sign(self) -> bool:
         return self._publisher.phase is Phase.READY
 
-    def _has_signed(self, tables: Tables, slot: int) -> bool:
-        return tables.meta.get_int("signed_slot") >= slot
+    def _has_signed(self, tables: Tables, me: bytes, slot: int) -> bool:
+        # Peers may know of a final that a restored store does not: it has come back as an item of our own.
+        if tables.meta.get_int("signed_slot") >= slot:
+            return True
+        own = [statements.read(item.data) for item in tables.items.of_kind(ItemKind.STATEMENT, me)]
+        return any(one.kind == statements.FINAL and one.fields["slot"] == slot for one in own)
 
     def _pending_page(self, tables: Tables, membership: Membership) -> Page | None:
         """Return the draft of the next slot, if it is right by what we know now."""
@@ -179,21 +183,29 @@ class Clerk:
                         self._world.now_ms(),
                     )
         self._ingest.membership = after
-        self._forget_done(tables, after)
+        self._forget_done(tables, official, after)
 
-    def _forget_done(self, tables: Tables, membership: Membership) -> None:
-        """Drop what a page has settled: it is fetched by page from now on, not by gossip."""
-        for topic in (statements.PAGE, statements.APPLICATION):
-            for item in tables.items.on_topic(topic.encode()):
-                statement = statements.read(item.data)
-                if topic == statements.APPLICATION and not membership.roster.is_member(statement.member_id):
-                    continue
-                if topic == statements.PAGE:
-                    page = minutes.page_of(statement)
-                    if page.slot > membership.roster.slot:
-                        continue
-                    for final in tables.items.on_topic(page.page_id):
-                        tables.items.remove(final.item_id)
+    def _forget_done(self, tables: Tables, official: OfficialPage, membership: Membership) -> None:
+        """Drop what a page has settled: it is fetched by page from now on, not by gossip.
+
+        All of it, also what whoever comes later would refuse: else our frontiers would never be equal.
+        """
+        for item in tables.items.on_topic(statements.PAGE.encode()):
+            if minutes.page_of(statements.read(item.data)).slot <= official.page.slot:
+                tables.items.remove(item.item_id)
+        for final in official.finals:  # by slot: they may be known here without the draft, or be of a rival one
+            for slot in (final.slot, evidence_slot(final.slot)):
+                held = tables.items.in_slot(ItemKind.STATEMENT, slot)
+                if held is not None:
+                    tables.items.remove(object_id(held))
+        for item in tables.items.on_topic(statements.APPLICATION.encode()):
+            application = statements.read(item.data)
+            invitation = tables.items.by_id(application.fields["invitation"])
+            try:
+                if invitation is not None:
+                    act = roster.admission(invitation.data, item.data)
+                    roster.check_admission(act, membership.roster, membership.identity_of)
+            except Refused:
                 tables.items.remove(item.item_id)
 
     def _membership(self) -> Membership:

@@ -17,7 +17,7 @@ from coopnode.clerk import Clerk
 from coopnode.config import Config
 from coopnode.errors import BadInput, NodeError
 from coopnode.folder import Folder, Lock
-from coopnode.ingest import Fate, Ingest, Outcome, head_slot
+from coopnode.ingest import PARKED, Fate, Ingest, Outcome, head_slot
 from coopnode.membership import Membership
 from coopnode.publisher import Phase, Published, Publisher
 from coopnode.store import Store, Tables, open_store
@@ -77,15 +77,29 @@ class Core:
     def _start(self, tables: Tables) -> None:
         self.ingest.membership = membership.load(tables)
         self.publisher.start(tables)
+        self._take_own_log(tables)
+        if tables.meta.get(PARKED) is not None:
+            # What was parked went with the process: hear everybody out again from the beginning.
+            tables.meta.set(PARKED, None)
+            tables.peers.forget_cursors()
         tables.pending.begin_draft()
 
+    def _take_own_log(self, tables: Tables) -> None:
+        """Take own identity statements that the key file has and the store has not: a crash came between."""
+        if self.membership is None:
+            return
+        for data in self.keys.log:
+            if self.ingest.take(tables, ItemKind.IDENTITY, data).fate is Fate.ACCEPTED:
+                tables.meta.set_int("own_epoch", identities.read(data).epoch)
+
     def write(self, function: Callable[Concatenate[Tables, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run in one transaction; what is remembered of the co-op goes back with it if it fails."""
-        before = self.ingest.membership
+        """Run in one transaction; what is remembered beside the store goes back with it if it fails."""
+        known, standing = self.ingest.remembered(), self.publisher.remembered()
         try:
             return self.store.write(function, *args, **kwargs)
         except BaseException:
-            self.ingest.membership = before
+            self.ingest.put_back(known)
+            self.publisher.put_back(standing)
             raise
 
     @property

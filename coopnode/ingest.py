@@ -27,6 +27,8 @@ from protocol.limits import MAX_IDENTITY_STATEMENTS
 from protocol.statements import Statement
 
 MAX_PARKED = 2_000
+PARKED = "parked"
+"""Name in `meta` that says: something was parked since cursors were last forgotten."""
 PARKING = frozenset({Reason.FUTURE, Reason.UNKNOWN_AUTHOR, Reason.UNKNOWN_PROPOSAL, Reason.NOT_MEMBER})
 
 
@@ -71,7 +73,7 @@ class Ingest:
             return self._judge(tables, kind, data)
         except Refused as refused:
             if refused.reason in PARKING:
-                self._park(kind, data)
+                self._park(tables, kind, data, refused.reason)
                 return Outcome(Fate.PARKED, reason=refused.reason, detail=refused.detail)
             if refused.reason in (Reason.STALE, Reason.SUPERSEDED):
                 return Outcome(
@@ -85,6 +87,14 @@ class Ingest:
         waiting = list(self._parked.items())
         self._parked.clear()
         return [self.take(tables, kind, data) for (kind, _), data in waiting]
+
+    def remembered(self) -> tuple[Membership | None, OrderedDict[tuple[ItemKind, bytes], bytes]]:
+        """Return a copy of what is held in memory, for `put_back` when a transaction fails."""
+        return self.membership, self._parked.copy()
+
+    def put_back(self, before: tuple[Membership | None, OrderedDict[tuple[ItemKind, bytes], bytes]]) -> None:
+        """Forget what a failed transaction has taught us."""
+        self.membership, self._parked = before
 
     @property
     def parked(self) -> int:
@@ -302,14 +312,21 @@ class Ingest:
         if other is not None:
             tables.items.remove(object_id(other))
 
-    def _park(self, kind: ItemKind, data: bytes) -> None:
-        try:
-            place = head_slot(heads.read(data)) if kind is ItemKind.HEAD else object_id(data)
-        except Refused:
-            return
+    def _park(self, tables: Tables, kind: ItemKind, data: bytes, reason: Reason) -> None:
+        place = object_id(data)
+        if kind is ItemKind.HEAD and reason is not Reason.UNKNOWN_AUTHOR:
+            # One a stream, the latest: its signature is right. One that nobody has verified must not push
+            # out another.
+            head = heads.read(data)
+            place = head_slot(head)
+            waiting = self._parked.get((kind, place))
+            if waiting is not None and heads.read(waiting).version > head.version:
+                return
         self._parked[kind, place] = data
         if len(self._parked) > MAX_PARKED:
             self._parked.popitem(last=False)
+        # Memory goes with the process, while our cursors say that we have heard it: see Core._start.
+        tables.meta.set_int(PARKED, 1)
 
     def _newer(self, tables: Tables, kind: ItemKind, data: bytes) -> bytes | None:
         if kind is not ItemKind.HEAD:

@@ -239,11 +239,11 @@ class Node:
 
     async def pulled(self, result: Pulled) -> None:
         """A state has become ours: index it; if it was our own, go on publishing."""
-        self.follower.feed(result.held.stream, result.changed, result.change_seq)
-        if result.held.stream == self.core.publisher.stream:
+        self.follower.feed(result.stream, result.changed, result.change_seq)
+        if result.stream == self.core.publisher.stream:
 
             def go_on(tables: Tables) -> tuple[None, News]:
-                self.core.publisher.caught_up(tables, result.held, self.core.membership)
+                self.core.publisher.caught_up(tables, self.core.membership)
                 return None, self.core.look(tables)
 
             await self.perform(go_on)

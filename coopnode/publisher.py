@@ -97,6 +97,17 @@ class Publisher:
         halted = tables.meta.get("halted")
         if halted is not None:
             self.phase, self.why = Phase.HALTED, halted.decode()
+        if own is not None and not self._restored and self.phase is Phase.WAITING:
+            # A crash may have come between the commit and the mark; peers are served from the store.
+            self.mark_announced(tables, own)
+
+    def remembered(self) -> tuple[Phase, str, Head | None, set[bytes], bool, bool]:
+        """Return a copy of what is held in memory, for `put_back` when a transaction fails."""
+        return self.phase, self.why, self.target, set(self._answered), self._overridden, self._restored
+
+    def put_back(self, before: tuple[Phase, str, Head | None, set[bytes], bool, bool]) -> None:
+        """Stand where we stood before a transaction that failed: an epoch that was not kept was not begun."""
+        self.phase, self.why, self.target, self._answered, self._overridden, self._restored = before
 
     def own_head(self, tables: Tables) -> Head | None:
         """Return our latest own head, announced or not."""
@@ -170,9 +181,10 @@ class Publisher:
             self.phase = Phase.BEHIND
         self.settle(tables, membership)
 
-    def caught_up(self, tables: Tables, held: Held, membership: Membership | None) -> None:
-        """The state of the later own word is here; go on after it, at the next epoch."""
-        if self.phase is not Phase.BEHIND or held.head is None or self.target is None:
+    def caught_up(self, tables: Tables, membership: Membership | None) -> None:
+        """A state of the own stream has been taken back; go on after it, at the next epoch, if it was the last."""
+        held = tables.catalogue.held(self.stream)
+        if self.phase is not Phase.BEHIND or held is None or held.head is None or self.target is None:
             return
         if heads.read(held.head).version < self.target.version:
             return

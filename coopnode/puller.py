@@ -64,7 +64,7 @@ class Home(Protocol):
 class Pulled:
     """A state that has become ours."""
 
-    held: Held
+    stream: Stream
     changed: dict[str, Changed]
     change_seq: int
 
@@ -284,7 +284,7 @@ def _commit_walk(tables: Tables, walk: Walk) -> Pulled:
     held, changed = tables.catalogue.commit_staged(held)
     if held.root != walk.head.state_root:
         raise Refused(Reason.ROOT_MISMATCH, "what was fetched does not add up to the signed root")
-    return Pulled(held, changed, tables.catalogue.set_head(held, walk.head.signed.to_bytes()))
+    return Pulled(held.stream, changed, tables.catalogue.set_head(held, walk.head.signed.to_bytes()))
 
 
 def _apply_ops(tables: Tables, head: Head, current: Head, segments: Segments) -> Pulled:
@@ -305,7 +305,7 @@ def _apply_ops(tables: Tables, head: Head, current: Head, segments: Segments) ->
         since_rev = rev
     if held.root != head.state_root:
         raise Refused(Reason.ROOT_MISMATCH, "the operations do not lead to the signed root")
-    return Pulled(held, changed, tables.catalogue.set_head(held, head.signed.to_bytes()))
+    return Pulled(head.stream, changed, tables.catalogue.set_head(held, head.signed.to_bytes()))
 
 
 def _inflated(packed: list[list[object]]) -> dict[str, bytes]:
