@@ -156,17 +156,31 @@ def apply(packed: bytes, changes: Mapping[bytes, bytes | None]) -> bytes:
     return b"".join([current[key_hash] for key_hash in sorted(current)])
 
 
+def under(packed: bytes, prefix: str) -> bytes:
+    """Return those of sorted entries whose key hash begins with *prefix* (hex nibbles)."""
+    start = _place(packed, bytes.fromhex(prefix.ljust(64, "0")))
+    end = _place(packed, bytes.fromhex(prefix.ljust(64, "f")), after=True)
+    return packed[start * ENTRY_BYTES : end * ENTRY_BYTES]
+
+
 def find(packed: bytes, key_hash: bytes) -> bytes | None:
     """Return the entry of *key_hash* among sorted entries, or None."""
+    place = _place(packed, key_hash)
+    found = packed[place * ENTRY_BYTES : (place + 1) * ENTRY_BYTES]
+    return found if found[:HASH_BYTES] == key_hash else None
+
+
+def _place(packed: bytes, key_hash: bytes, *, after: bool = False) -> int:
+    """Return how many of sorted entries come before *key_hash*; with *after* it counts itself."""
     low, high = 0, len(packed) // ENTRY_BYTES
     while low < high:
         middle = (low + high) // 2
-        if packed[middle * ENTRY_BYTES : middle * ENTRY_BYTES + 32] < key_hash:
+        at_middle = packed[middle * ENTRY_BYTES : middle * ENTRY_BYTES + HASH_BYTES]
+        if at_middle < key_hash or (after and at_middle == key_hash):
             low = middle + 1
         else:
             high = middle
-    found = packed[low * ENTRY_BYTES : (low + 1) * ENTRY_BYTES]
-    return found if found[:32] == key_hash else None
+    return low
 
 
 def state_root(collections: Mapping[str, Summary]) -> bytes:

@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from coopnode.store.tries import Changed, Tries
+from coopnode.store.tries import Bodies, Changed, Tries
 from protocol import trie
 from protocol.chunks import Ops
 from protocol.head import Stream
@@ -19,6 +19,8 @@ from protocol.trie import EMPTY, EMPTY_HASH, Summary
 
 KEPT_OPS_BYTES = 8 * MIB
 """Operations kept of one stream; whoever is further behind walks the trie."""
+KEPT_OPS = 4_096
+"""Of how many heads at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +55,9 @@ class Held:
 class Catalogue:
     """Streams on one connection."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, bodies: Bodies | None = None) -> None:
         self._db = connection
-        self._tries = Tries(connection)
+        self._tries = Tries(connection, bodies)
 
     def forget_cached(self) -> None:
         """Drop what is remembered of rows that a rollback has undone."""
@@ -224,9 +226,9 @@ class Catalogue:
             "SELECT epoch, rev, length(bodies) FROM ops WHERE stream_id = ? ORDER BY epoch DESC, rev DESC",
             (held.stream_id,),
         ).fetchall()
-        for old_epoch, old_rev, size in rows:
+        for number, (old_epoch, old_rev, size) in enumerate(rows, 1):
             total += size + 64
-            if total > KEPT_OPS_BYTES or len(rows) > 4096:
+            if total > KEPT_OPS_BYTES or number > KEPT_OPS:
                 self._db.execute(
                     "DELETE FROM ops WHERE stream_id = ? AND (epoch, rev) <= (?, ?)",
                     (held.stream_id, old_epoch, old_rev),

@@ -24,6 +24,7 @@ from coopnode.store.meta import Meta
 from coopnode.store.peers import Peers
 from coopnode.store.pending import Pending
 from coopnode.store.schema import migrations
+from coopnode.store.tries import Bodies
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -53,6 +54,7 @@ class Store:
         self.path = path
         self._write_lock = threading.Lock()
         self._local = threading.local()
+        self._bodies = Bodies()
         self._readers: list[sqlite3.Connection] = []
         connection = _connect(path)
         try:
@@ -60,7 +62,7 @@ class Store:
         except BaseException:
             connection.close()
             raise
-        self._writer = _tables(connection)
+        self._writer = _tables(connection, self._bodies)
 
     def write(self, function: Callable[Concatenate[Tables, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run *function* in one transaction; when it returns, what it wrote is on the disk.
@@ -91,7 +93,7 @@ class Store:
             connection = _connect(self.path)
             connection.execute("PRAGMA query_only = ON")
             self._readers.append(connection)
-            tables = self._local.tables = _tables(connection)
+            tables = self._local.tables = _tables(connection, self._bodies)
         tables.connection.execute("BEGIN")
         try:
             return function(tables, *args, **kwargs)
@@ -128,12 +130,12 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _tables(connection: sqlite3.Connection) -> Tables:
+def _tables(connection: sqlite3.Connection, bodies: Bodies) -> Tables:
     return Tables(
         connection,
         Meta(connection),
         Items(connection),
-        Catalogue(connection),
+        Catalogue(connection, bodies),
         Book(connection),
         Peers(connection),
         Pending(connection),

@@ -30,7 +30,7 @@ class Items:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        self._frontier: tuple[int, bytes] | None = None
+        self._frontier: tuple[tuple[int, int], bytes] | None = None
 
     def forget_cached(self) -> None:
         """Drop what was remembered: a transaction was rolled back."""
@@ -100,10 +100,12 @@ class Items:
 
     def frontier(self) -> bytes:
         """Hash of the sorted ids of all items: equal on two nodes if and only if they hold the same."""
-        last = self.last_seq()
-        if self._frontier is None or self._frontier[0] != last:
+        # Every arrival takes a new seq and every removal lowers the number, also when another connection did it.
+        number = self._connection.execute("SELECT count(*) FROM item").fetchone()[0]
+        state = (self.last_seq(), number)
+        if self._frontier is None or self._frontier[0] != state:
             rows = self._connection.execute("SELECT item_id FROM item ORDER BY item_id")
-            self._frontier = (last, hashlib.sha256(b"".join(row[0] for row in rows)).digest())
+            self._frontier = (state, hashlib.sha256(b"".join(row[0] for row in rows)).digest())
         return self._frontier[1]
 
     def keep_evidence(self, slot: bytes, pair: Iterable[bytes], received_ms: int) -> None:

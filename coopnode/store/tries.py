@@ -11,17 +11,20 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
+import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from coopnode.store.spine import ChunkRow, Spine
 from protocol import chunks, trie
 from protocol.encoding import inflate, unpack
-from protocol.limits import CHUNK_ENTRIES, KIB, LEAF_ENTRIES, MAX_CHUNK_BYTES
+from protocol.limits import CHUNK_ENTRIES, KIB, LEAF_ENTRIES, MAX_CHUNK_BYTES, MIB
 from protocol.trie import EMPTY, Summary
 
 _sha256 = hashlib.sha256
+T = TypeVar("T")
 
 # A chunk is cut in sixteen above these, and sixteen are merged below those; in between nothing moves, so
 # that a record that comes and goes does not make chunks split and merge every time.
@@ -30,7 +33,8 @@ MERGE_ENTRIES = 256
 MERGE_BYTES = 300 * KIB
 # Above this many changes in one chunk, followers read the chunk instead of the list of changes.
 MOST_SINGLE_CHANGES = 64
-CACHED_BODIES = 64
+CACHED_BODY_BYTES = 48 * MIB
+CACHED_ENTRIES = 64
 CACHED_SPINES = 256
 
 Row = tuple[bytes, bytes, bytes]
@@ -59,13 +63,53 @@ class Changed:
         self.put.update(later.put)
 
 
+class _WrittenAnewError(Exception):
+    """The outline in memory names a chunk that is gone: another connection has written it anew."""
+
+
+class Bodies:
+    """Unpacked bodies that were used lately, shared by all connections: a body never changes under its id."""
+
+    def __init__(self, most_bytes: int = CACHED_BODY_BYTES) -> None:
+        self._most_bytes = most_bytes
+        self._lock = threading.Lock()
+        self._bodies: OrderedDict[int, tuple[dict[bytes, bytes], int]] = OrderedDict()
+        self._bytes = 0
+
+    def get(self, chunk_id: int) -> dict[bytes, bytes] | None:
+        """Return a body, or None when it is not at hand."""
+        with self._lock:
+            found = self._bodies.get(chunk_id)
+            if found is None:
+                return None
+            self._bodies.move_to_end(chunk_id)
+            return found[0]
+
+    def put(self, chunk_id: int, body: dict[bytes, bytes], size: int) -> None:
+        """Remember a body of *size* bytes; those not used for longest go."""
+        with self._lock:
+            if chunk_id in self._bodies:
+                return
+            self._bodies[chunk_id] = (body, size)
+            self._bytes += size
+            while self._bytes > self._most_bytes:
+                _, (_, gone) = self._bodies.popitem(last=False)
+                self._bytes -= gone
+
+    def clear(self) -> None:
+        """Forget all: after a rollback an id may come to stand for something else."""
+        with self._lock:
+            self._bodies.clear()
+            self._bytes = 0
+
+
 class Tries:
     """All collections' chunks, on one connection."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, bodies: Bodies | None = None) -> None:
         self._db = connection
         self._spines: OrderedDict[int, tuple[bytes, Spine]] = OrderedDict()
-        self._bodies: OrderedDict[int, dict[bytes, bytes]] = OrderedDict()
+        self._bodies = Bodies() if bodies is None else bodies
 
     def forget_cached(self) -> None:
         """Drop outlines and bodies held in memory: a transaction was rolled back."""
@@ -145,23 +189,38 @@ class Tries:
 
     def entries(self, collection_id: int, root: bytes, prefix: str) -> bytes:
         """Return the entries under *prefix*."""
-        spine = self.spine(collection_id, root)
+        return self._read(collection_id, root, lambda spine: self._entries_under(spine, prefix))
+
+    def packed_chunk(self, collection_id: int, root: bytes, prefix: str) -> bytes:
+        """Return the records under *prefix* as a chunk to send; as it was received, where that will do."""
+        return self._read(collection_id, root, lambda spine: self._packed_under(collection_id, spine, prefix))
+
+    def _read(self, collection_id: int, root: bytes, look: Callable[[Spine], T]) -> T:
+        """Look things up by the outline in memory, and once more by a fresh one where that has grown old.
+
+        A price that goes up and down again brings back the same root over chunks that were written anew.
+        """
+        try:
+            return look(self.spine(collection_id, root))
+        except _WrittenAnewError:
+            self._spines.pop(collection_id)
+            return look(self.spine(collection_id, root))
+
+    def _entries_under(self, spine: Spine, prefix: str) -> bytes:
         inside = [spine.chunks[found].chunk_id for found in spine.under(prefix)]
         if inside:
             return b"".join(self._entries(chunk_id) for chunk_id in inside)
         above = spine.chunks.get(spine.locate(prefix))
         if above is None:
             return b""
-        packed = self._entries(above.chunk_id)
-        starts = range(0, len(packed), trie.ENTRY_BYTES)
-        return b"".join(packed[i : i + trie.ENTRY_BYTES] for i in starts if packed[i : i + 32].hex().startswith(prefix))
+        return trie.under(self._entries(above.chunk_id), prefix)
 
-    def packed_chunk(self, collection_id: int, root: bytes, prefix: str) -> bytes:
-        """Return the records under *prefix* as a chunk to send; as it was received, where that will do."""
-        spine = self.spine(collection_id, root)
+    def _packed_under(self, collection_id: int, spine: Spine, prefix: str) -> bytes:
         row = spine.chunks.get(prefix)
         if row is not None and not row.recent:
             body = self._db.execute("SELECT body FROM chunk_body WHERE chunk_id = ?", (row.chunk_id,)).fetchone()
+            if body is None:
+                raise _WrittenAnewError
             return bytes(body[0])
         inside = spine.under(prefix) or [spine.locate(prefix)]
         rows = [
@@ -342,7 +401,11 @@ class Tries:
 
     def _chunk_rows(self, collection_id: int, spine: Spine, prefix: str) -> list[Row]:
         row = spine.chunks.get(prefix)
-        return [] if row is None else self._rows(collection_id, prefix, row.chunk_id, row.recent)
+        if row is None:
+            return []
+        if self._db.execute("SELECT 1 FROM chunk WHERE id = ?", (row.chunk_id,)).fetchone() is None:
+            raise _WrittenAnewError  # its body may still be in memory
+        return self._rows(collection_id, prefix, row.chunk_id, row.recent)
 
     def _rows(self, collection_id: int, prefix: str, chunk_id: int, recent: int) -> list[Row]:
         """Return the rows of a chunk with its recent changes, in trie order."""
@@ -401,21 +464,21 @@ class Tries:
 
     def _entries(self, chunk_id: int) -> bytes:
         row = self._db.execute("SELECT entries FROM chunk_entries WHERE chunk_id = ?", (chunk_id,)).fetchone()
+        if row is None:
+            raise _WrittenAnewError
         return bytes(row[0])
 
     def _body(self, chunk_id: int) -> dict[bytes, bytes]:
         cached = self._bodies.get(chunk_id)
         if cached is not None:
-            self._bodies.move_to_end(chunk_id)
             return cached
         row = self._db.execute("SELECT body FROM chunk_body WHERE chunk_id = ?", (chunk_id,)).fetchone()
         if row is None or not row[0]:
             return {}
-        flat = unpack(inflate(row[0], 2 * MAX_CHUNK_BYTES))
+        raw = inflate(row[0], 2 * MAX_CHUNK_BYTES)
+        flat = unpack(raw)
         body = dict(zip(flat[::2], flat[1::2], strict=True))
-        self._bodies[chunk_id] = body
-        if len(self._bodies) > CACHED_BODIES:
-            self._bodies.popitem(last=False)
+        self._bodies.put(chunk_id, body, 2 * len(raw))
         return body
 
     def _remember(self, collection_id: int, spine: Spine) -> None:
