@@ -315,3 +315,25 @@ def bare_json(seconds: float = 1.0) -> float:
         return done / seconds
 
     return asyncio.run(measure())
+
+
+def bare_replica(count: int) -> float:
+    """Listings a second of the least that a searchable copy needs: the same rows in SQLite, then in tantivy.
+
+    One process, no network, no check of anything: one durable commit of plain rows, one bare index.
+    """
+    rows = list(Generator(7).listings(count))
+    with tempfile.TemporaryDirectory(prefix="coopnode-bench-") as folder:
+        connection = sqlite3.connect(Path(folder) / "bare.db", isolation_level=None)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("CREATE TABLE row (key BLOB PRIMARY KEY, value BLOB) WITHOUT ROWID")
+        started = time.perf_counter()
+        connection.execute("BEGIN")
+        connection.executemany("INSERT OR REPLACE INTO row VALUES (?, ?)", rows)
+        connection.execute("COMMIT")
+        stored = time.perf_counter() - started
+        connection.close()
+    decoded = [(key, records.read(LISTING, key, value)) for key, value in rows]
+    indexed, _ = bare_engine(decoded, ["a"])
+    return 1 / (stored / count + 1 / indexed)

@@ -17,7 +17,7 @@ from coopnode.core import Core, News
 from coopnode.errors import BadInput, NodeError, NotFound
 from coopnode.publisher import Phase
 from coopnode.store import Tables
-from protocol import records
+from protocol import records, statements
 from protocol.errors import Refused
 from protocol.head import Stream
 from protocol.identity import MEMBER_ID_BYTES
@@ -236,7 +236,8 @@ def vote_list(tables: Tables, core: Core) -> tuple[Json, News]:
 def find_proposal(tables: Tables, core: Core, text: str) -> bytes:
     """Return the id of the proposal that a person means by the beginning of its id."""
     wanted = text.strip().lower()
-    known = [one["id"] for one in Shelf(tables, core).proposals()]
+    core.need_membership()
+    known = [item.item_id.hex() for item in tables.items.on_topic(statements.PROPOSAL.encode())]
     found = [one for one in known if one.startswith(wanted)] if wanted else []
     if not found:
         raise NotFound(f"No proposal begins with '{text}'. `coopnode vote show` lists them.")
