@@ -80,6 +80,8 @@ def check_types(value: Value, max_depth: int = MAX_DEPTH) -> None:
     kind = type(value)
     if kind in _SCALARS:
         return
+    if kind is not list and kind is not dict:
+        raise Refused(Reason.FORBIDDEN_TYPE, f"{kind.__name__} has no place in signed data")
     if max_depth == 0:
         raise Refused(Reason.TOO_DEEP, f"values are nested more than {MAX_DEPTH} deep")
     if kind is list:
@@ -87,19 +89,16 @@ def check_types(value: Value, max_depth: int = MAX_DEPTH) -> None:
             if type(item) not in _SCALARS:
                 check_types(item, max_depth - 1)
         return
-    if kind is dict:
-        previous = None
-        for key, item in value.items():
-            if type(key) is not str:
-                raise Refused(Reason.FORBIDDEN_TYPE, "a map key is not a text")
-            # Code point order of str is byte order of its UTF-8.
-            if previous is not None and key <= previous:
-                raise Refused(Reason.NOT_CANONICAL, "the keys of a map are not in order")
-            previous = key
-            if type(item) not in _SCALARS:
-                check_types(item, max_depth - 1)
-        return
-    raise Refused(Reason.FORBIDDEN_TYPE, f"{kind.__name__} has no place in signed data")
+    previous = None
+    for key, item in value.items():
+        if type(key) is not str:
+            raise Refused(Reason.FORBIDDEN_TYPE, "a map key is not a text")
+        # Code point order of str is byte order of its UTF-8.
+        if previous is not None and key <= previous:
+            raise Refused(Reason.NOT_CANONICAL, "the keys of a map are not in order")
+        previous = key
+        if type(item) not in _SCALARS:
+            check_types(item, max_depth - 1)
 
 
 def deflate(raw: bytes) -> bytes:

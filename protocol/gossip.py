@@ -15,12 +15,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Generic, TypeVar
 
-from protocol.limits import MAX_ITEMS, MAX_REPLY_BYTES
+from protocol.limits import FULL_MESH_MEMBERS, MAX_ITEMS, MAX_QUEUED_ITEMS, MAX_REPLY_BYTES, SAMPLED_LINKS
 from protocol.messages import Put
-
-FULL_MESH_MEMBERS = 12
-SAMPLED_LINKS = 6
-MAX_QUEUED_ITEMS = 20_000
 
 LinkT = TypeVar("LinkT", bound=Hashable)
 

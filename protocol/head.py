@@ -13,15 +13,15 @@ from protocol import shape, signing
 from protocol.encoding import decode, encode
 from protocol.errors import Reason, Refused
 from protocol.identity import MEMBER_ID_BYTES, Identity
-from protocol.limits import MAX_AHEAD_MS, MAX_HEAD_BYTES, MAX_OPS, MAX_OPS_BYTES, MAX_STREAM
+from protocol.limits import MAX_AHEAD_MS, MAX_HEAD_BYTES, MAX_INT, MAX_OPS, MAX_OPS_BYTES, MAX_STREAM
 from protocol.signing import Signed
 
 WHAT = "head"
 NO_HASH = bytes(32)
-_U64 = shape.integer(0, 2**64 - 1)
+_U64 = shape.integer(0, MAX_INT)
 _HASH = shape.binary(32)
 _ROW: tuple[tuple[str, shape.Check], ...] = (
-    ("v", shape.integer(0, 255)),
+    ("v", shape.integer(1, 1)),
     ("member", shape.binary(MEMBER_ID_BYTES)),
     ("stream", shape.integer(0, MAX_STREAM)),
     ("epoch", shape.integer(0, 2**48)),
@@ -126,6 +126,8 @@ def read(data: bytes) -> Head:
     row = shape.row(value, _ROW)
     if (row[10] == 0) != (row[12] == 0) or row[10] >= row[4]:
         raise Refused(Reason.OUT_OF_RANGE, "a head with operations names an earlier rev, one without names none")
+    if row[12] == 0 and (row[11] != NO_HASH or row[13] != 0):
+        raise Refused(Reason.OUT_OF_RANGE, "a head without operations has zero bytes for their root, and no size")
     return Head(signed, Stream(row[1], row[2]), Version(row[3], row[4]), *row[5:14])
 
 

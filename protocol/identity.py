@@ -21,7 +21,7 @@ from typing import Any
 from protocol import keys, shape, signing
 from protocol.encoding import decode, encode
 from protocol.errors import Reason, Refused
-from protocol.limits import MAX_INT, MAX_ROTATION_KEYS, MAX_STATEMENT_BYTES
+from protocol.limits import MAX_ROTATION_KEYS, MAX_STATEMENT_BYTES
 from protocol.signing import NO_COOP, Signed
 
 WHAT = "identity"
@@ -29,7 +29,7 @@ MEMBER_ID_BYTES = 20
 
 _KEY = shape.binary(keys.PUBLIC_KEY_BYTES)
 _FIELDS: dict[str, shape.Check] = {
-    "v": shape.integer(0, MAX_INT),
+    "v": shape.integer(1, 1),
     "kind": shape.one_of(WHAT),
     "seq": shape.integer(0, 2**32),
     "prev": shape.or_nil(shape.binary(32)),
@@ -127,9 +127,8 @@ def read(data: bytes) -> IdentityStatement:
     """
     signed = signing.split(data, MAX_STATEMENT_BYTES)
     value: dict[str, Any] = decode(signed.body, MAX_STATEMENT_BYTES)
+    shape.version_1(value, "an identity statement")
     shape.fields(value, _FIELDS)
-    if value["v"] != 1:
-        raise Refused(Reason.WRONG_VERSION, f"identity statements of version {value['v']} are not known here")
     for key in (*value["rotation"], value["key"]):
         keys.check_point(key)
     if (value["seq"] == 0) != (value["prev"] is None):
@@ -172,17 +171,22 @@ def check_first(statement: IdentityStatement) -> None:
         raise Refused(Reason.NOT_SUCCESSOR, "the first statement must be signed by one of its own rotation keys")
 
 
-def fold(statements: Iterable[IdentityStatement], settled: bytes | None = None) -> Identity:
+def fold(
+    statements: Iterable[IdentityStatement], member_id: bytes | None = None, settled: bytes | None = None
+) -> Identity:
     """Return what a set of statements of one member says. Any order gives the same answer. Spec 4.3.
 
-    *settled* is the id of a statement that an official page has recorded: the branch that leads to it
-    holds, whatever contradicts it. Statements that do not connect to the log are passed over (they wait
-    for their predecessor). Refuses: not_successor when no first statement is among them.
+    The log is founded by the first statement that *member_id* names; without it, the set must hold one
+    first statement only. *settled* is the id of a statement that an official page has recorded: the branch
+    that leads to it holds, whatever contradicts it. Statements that do not connect to the log are passed
+    over (they wait for their predecessor). Refuses: not_successor when no first statement founds the log,
+    or several could.
     """
     pool = {statement.statement_id: statement for statement in statements}
-    first = next((statement for statement in pool.values() if statement.seq == 0), None)
-    if first is None:
-        raise Refused(Reason.NOT_SUCCESSOR, "the first statement of the identity is missing")
+    firsts = [one for one in pool.values() if one.seq == 0 and member_id in (None, one.member_id)]
+    if len(firsts) != 1:
+        raise Refused(Reason.NOT_SUCCESSOR, "the first statement of the identity is missing, or there are several")
+    (first,) = firsts
     check_first(first)
     settled_path = _path(pool, settled)
     log = [first]

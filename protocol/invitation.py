@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from protocol import shape, statements
 from protocol.encoding import decode, encode
 from protocol.errors import Reason, Refused
-from protocol.limits import KIB, MAX_ENDPOINT_BYTES, MAX_ENDPOINTS, MAX_STATEMENT_BYTES
+from protocol.limits import KIB, MAX_ENDPOINT_BYTES, MAX_ENDPOINTS, MAX_SIGNED_BYTES
 from protocol.statements import INVITATION, Statement
 
 SCHEME = "coopnode:"
 _ROW: tuple[tuple[str, shape.Check], ...] = (
     ("v", shape.integer(1, 1)),
     ("coop", shape.binary(32)),
-    ("invitation", shape.blob(65, MAX_STATEMENT_BYTES)),
+    ("invitation", shape.blob(65, MAX_SIGNED_BYTES)),
     ("endpoints", shape.array(shape.text(1, MAX_ENDPOINT_BYTES), 0, MAX_ENDPOINTS)),
 )
 

@@ -8,10 +8,10 @@ MIB = 1024 * KIB
 # 2 encoding
 MAX_DEPTH = 8
 MAX_INT = 2**64 - 1
-MIN_INT = -(2**63)
 
 # 4 and 5 statements
 MAX_STATEMENT_BYTES = 16 * KIB
+MAX_SIGNED_BYTES = MAX_STATEMENT_BYTES + 64  # with its signature
 MAX_ROTATION_KEYS = 8
 MAX_IDENTITY_STATEMENTS = 256
 MAX_ENDPOINTS = 8
@@ -52,14 +52,18 @@ MAX_MESSAGE_BYTES = 2 * MIB
 MAX_REPLY_BYTES = 1 * MIB  # what a sender puts into one answer, before the last item
 MAX_ITEMS = 1_000  # heads or statements in one message
 MAX_WALK_PREFIXES = 256
+RECORDS_A_QUESTION = 4 * CHUNK_ENTRIES  # answers of half a megabyte keep four questions under way busy
 MAX_REQUESTS_UNDER_WAY = 4
+MAX_GIVEN_UP = 256  # half an hour of questions that a slow peer may still answer
 HANDSHAKE_MS = 10_000
 REQUEST_MS = 30_000
 PING_EVERY_MS = 15_000
 SILENT_MS = 45_000
+FULL_MESH_MEMBERS = 12
+SAMPLED_LINKS = 6
+MAX_QUEUED_ITEMS = 20_000
 
 # 10 minute book
-MAX_TITLE_CHARS = 200
 MAX_FOUNDERS = 100
 MAX_ACTS = 64
 MAX_INVITATION_USES = 100

@@ -24,23 +24,24 @@ from protocol.limits import (
     MAX_COLLECTIONS,
     MAX_HEAD_BYTES,
     MAX_IDENTITY_STATEMENTS,
+    MAX_INT,
     MAX_ITEMS,
     MAX_MESSAGE_BYTES,
     MAX_OPS_BYTES,
-    MAX_STATEMENT_BYTES,
+    MAX_SIGNED_BYTES,
     MAX_STREAM,
     MAX_TRIE_DEPTH,
     MAX_WALK_PREFIXES,
 )
 
 _U32 = shape.integer(0, 2**32 - 1)
-_U64 = shape.integer(0, 2**64 - 1)
+_U64 = shape.integer(0, MAX_INT)
 _MEMBER = shape.binary(MEMBER_ID_BYTES)
 _HASH = shape.binary(32)
 _SHORT_ID = shape.binary(8)
 _HEAD = shape.blob(65, MAX_HEAD_BYTES + 64)
 _HEADS = shape.array(_HEAD, 0, MAX_ITEMS)
-_SIGNED = shape.blob(65, MAX_STATEMENT_BYTES + 64)
+_SIGNED = shape.blob(65, MAX_SIGNED_BYTES)
 _STATEMENTS = shape.array(_SIGNED, 0, MAX_ITEMS)
 _LOG = shape.array(_SIGNED, 1, MAX_IDENTITY_STATEMENTS)
 _STREAM = shape.integer(0, MAX_STREAM)

@@ -19,7 +19,13 @@ from protocol import shape, signing, statements
 from protocol.encoding import decode, encode
 from protocol.errors import Reason, Refused
 from protocol.identity import MEMBER_ID_BYTES, Identity
-from protocol.limits import MAX_FOUNDERS, MAX_MESSAGE_BYTES, MAX_NAME_BYTES, MAX_STATEMENT_BYTES
+from protocol.limits import (
+    MAX_FOUNDERS,
+    MAX_MESSAGE_BYTES,
+    MAX_NAME_BYTES,
+    MAX_SIGNED_BYTES,
+    MAX_STATEMENT_BYTES,
+)
 from protocol.signing import Signed
 from protocol.statements import FINAL, PAGE, Statement
 
@@ -38,7 +44,7 @@ def _policy(value: Any, name: str) -> None:
 
 
 _GENESIS: dict[str, shape.Check] = {
-    "v": shape.integer(0, 255),
+    "v": shape.integer(1, 1),
     "kind": shape.one_of(WHAT_GENESIS),
     "name": shape.text(1, MAX_NAME_BYTES),
     "founders": shape.array(shape.binary(MEMBER_ID_BYTES), 1, MAX_FOUNDERS),
@@ -50,11 +56,11 @@ _GENESIS: dict[str, shape.Check] = {
 _BUNDLE: tuple[tuple[str, shape.Check], ...] = (
     ("body", shape.blob(1, MAX_STATEMENT_BYTES)),
     ("signatures", shape.array(shape.binary(64), 1, MAX_FOUNDERS)),
-    ("identities", shape.array(shape.blob(65, MAX_STATEMENT_BYTES), 1, 4 * MAX_FOUNDERS)),
+    ("identities", shape.array(shape.blob(65, MAX_SIGNED_BYTES), 1, 4 * MAX_FOUNDERS)),
 )
 _OFFICIAL: tuple[tuple[str, shape.Check], ...] = (
-    ("page", shape.blob(65, MAX_STATEMENT_BYTES + 64)),
-    ("finals", shape.array(shape.blob(65, MAX_STATEMENT_BYTES), 1, 10_000)),
+    ("page", shape.blob(65, MAX_SIGNED_BYTES)),
+    ("finals", shape.array(shape.blob(65, MAX_SIGNED_BYTES), 1, 10_000)),
 )
 
 
@@ -101,16 +107,16 @@ def genesis_bundle(body: bytes, signatures: Sequence[bytes], identity_log: Itera
 def read_genesis(bundle: bytes, coop_id: bytes) -> Genesis:
     """Decode and verify a charter against the co-op id, which must come from elsewhere. Spec 10.1.
 
-    Refuses: wrong_coop, not_member (founders out of order or without identity), bad_signature, and what
-    sections 2 and 4 refuse.
+    Refuses: wrong_coop, wrong_version, not_canonical (founders out of order, or one twice), unknown_author
+    (a founder without identity), bad_signature (one missing, too many or false), and what sections 2 and 4
+    refuse.
     """
     body, signatures, log = shape.row(decode(bundle, MAX_MESSAGE_BYTES), _BUNDLE)
     if hashlib.sha256(body).digest() != coop_id:
         raise Refused(Reason.WRONG_COOP, "the charter is not that of the co-op asked for")
     value = decode(body, MAX_STATEMENT_BYTES)
+    shape.version_1(value, "a charter")
     shape.fields(value, _GENESIS)
-    if value["v"] != 1:
-        raise Refused(Reason.WRONG_VERSION, f"charters of version {value['v']} are not known here")
     if value["founders"] != sorted(set(value["founders"])):
         raise Refused(Reason.NOT_CANONICAL, "the founders are not in order, or one is named twice")
     folded = fold_identities(log)
@@ -136,7 +142,7 @@ def fold_identities(log: Iterable[bytes]) -> dict[bytes, Identity]:
         while first.prev is not None and first.prev in by_statement:
             first = by_statement[first.prev]
         logs.setdefault(first.member_id, []).append(one)
-    return {member_id: identities.fold(statements_) for member_id, statements_ in logs.items()}
+    return {member_id: identities.fold(statements_, member_id) for member_id, statements_ in logs.items()}
 
 
 @dataclass(frozen=True, slots=True)

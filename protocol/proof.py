@@ -17,14 +17,21 @@ from protocol import shape, trie
 from protocol.encoding import decode, encode
 from protocol.errors import LocalError, Reason, Refused
 from protocol.head import Head
-from protocol.limits import LEAF_ENTRIES, MAX_COLLECTIONS, MAX_PROOF_BYTES, MAX_TRIE_DEPTH
+from protocol.limits import (
+    LEAF_ENTRIES,
+    MAX_COLLECTION_BYTES,
+    MAX_COLLECTIONS,
+    MAX_INT,
+    MAX_PROOF_BYTES,
+    MAX_TRIE_DEPTH,
+)
 
 _sha256 = hashlib.sha256
-_COUNT = shape.integer(0, 2**64 - 1)
+_COUNT = shape.integer(0, MAX_INT)
 _LEVEL = shape.rows(("count", _COUNT), ("size", _COUNT), ("siblings", shape.array(shape.binary(32), 4, 4)))
 _COLLECTION = shape.rows(
-    ("collection", shape.text(1, 32)),
-    ("count", shape.integer(1, 2**64 - 1)),  # empty collections have no row, or a proof could be padded
+    ("collection", shape.text(1, MAX_COLLECTION_BYTES)),
+    ("count", shape.integer(1, MAX_INT)),  # empty collections have no row, or a proof could be padded
     ("size", _COUNT),
     ("root", shape.binary(32)),
 )

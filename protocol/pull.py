@@ -17,16 +17,23 @@ from protocol.chunks import Chunk
 from protocol.encoding import decode
 from protocol.errors import Reason, Refused
 from protocol.head import Head
-from protocol.limits import CHUNK_ENTRIES, LEAF_ENTRIES, MAX_COLLECTIONS, MAX_INT, MAX_TRIE_DEPTH
+from protocol.limits import (
+    CHUNK_ENTRIES,
+    LEAF_ENTRIES,
+    MAX_COLLECTION_BYTES,
+    MAX_COLLECTIONS,
+    MAX_INT,
+    MAX_TRIE_DEPTH,
+    MAX_WALK_PREFIXES,
+    RECORDS_A_QUESTION,
+)
 from protocol.messages import GetOps, Nodes, WalkTrie
 from protocol.records import check_collection
 from protocol.trie import EMPTY, EMPTY_HASH, Summary
 
-# How many records one question should ask for: answers of about half a megabyte keep four under way busy.
-RECORDS_A_QUESTION = 4 * CHUNK_ENTRIES
 _STATE = shape.array(
     shape.rows(
-        ("collection", shape.text(1, 32)),
+        ("collection", shape.text(1, MAX_COLLECTION_BYTES)),
         ("count", shape.integer(1, 2**63)),
         ("size", shape.integer(0, 2**63)),
         ("root", shape.binary(32)),
@@ -63,6 +70,9 @@ class Walk:
     def __init__(self, head: Head, held: Mapping[str, Summary], summary_of: SummaryOf) -> None:
         self.head = head
         self.collections: dict[str, Summary] | None = None
+        self.author_fault: str | None = None
+        """Set once the list of collections is here, if the head's own numbers contradict it: the root that the
+        author signed holds, so what comes is kept, but the stream is desync and no peer is to blame. Spec 9.4."""
         self._held = dict(held)
         self._summary_of = summary_of
         self._wanted: deque[tuple[str, str]] = deque()
@@ -97,7 +107,7 @@ class Walk:
                 prefix, expected = place[1], self._expected[place].count
                 records += expected if expected <= CHUNK_ENTRIES else LEAF_ENTRIES
                 prefixes.append(prefix)
-                if len(prefixes) == 256:
+                if len(prefixes) == MAX_WALK_PREFIXES:
                     break
             if prefixes:
                 batches.append(self._question(collection, prefixes))
@@ -157,6 +167,12 @@ class Walk:
         if [row[0] for row in rows] != sorted(state) or trie.state_root(state) != self.head.state_root:
             raise Refused(Reason.ROOT_MISMATCH, "the collections are not those that the author signed")
         self.collections = state
+        records, size = sum(one.count for one in state.values()), sum(one.size for one in state.values())
+        if (records, size) != (self.head.record_count, self.head.record_bytes):
+            self.author_fault = (
+                f"the author's head says {self.head.record_count} records of {self.head.record_bytes} bytes, "
+                f"the state that it signs has {records} of {size}"
+            )
         changes = []
         for name in sorted({*state, *self._held}):
             changes.extend(self._compare(name, "", state.get(name, EMPTY), self._held.get(name, EMPTY)))

@@ -15,7 +15,7 @@ from protocol import shape, statements, trie
 from protocol.encoding import encode
 from protocol.errors import Reason, Refused
 from protocol.identity import Identity
-from protocol.limits import MAX_AHEAD_MS, MAX_STATEMENT_BYTES
+from protocol.limits import MAX_AHEAD_MS, MAX_SIGNED_BYTES
 from protocol.minutes import Genesis, OfficialPage, Page, fold_identities
 from protocol.statements import APPLICATION, INVITATION, IdentityOf, Statement
 
@@ -23,8 +23,8 @@ ADMIT = "admit"
 ACTIVE = "active"
 _ADMIT: dict[str, shape.Check] = {
     "act": shape.one_of(ADMIT),
-    "invitation": shape.blob(65, MAX_STATEMENT_BYTES),
-    "application": shape.blob(65, MAX_STATEMENT_BYTES),
+    "invitation": shape.blob(65, MAX_SIGNED_BYTES),
+    "application": shape.blob(65, MAX_SIGNED_BYTES),
 }
 
 
@@ -56,11 +56,13 @@ class Roster:
     members: Mapping[bytes, MemberEntry]
     policy: Mapping[str, int | str]
     invitation_uses: Mapping[bytes, int] = field(default_factory=dict)
+    tellers: tuple[bytes, ...] = field(init=False, compare=False, repr=False)
+    """Member ids of the tellers in their order: all active members, until tellers are elected."""
 
-    @property
-    def tellers(self) -> tuple[bytes, ...]:
-        """Member ids of the tellers in their order: all active members, until tellers are elected."""
-        return tuple(sorted(one.member_id for one in self.members.values() if one.status == ACTIVE))
+    def __post_init__(self) -> None:
+        # Here and not in a property: every final of a page asks for them. `replace` computes them anew.
+        tellers = tuple(sorted(one.member_id for one in self.members.values() if one.status == ACTIVE))
+        object.__setattr__(self, "tellers", tellers)
 
     def is_member(self, member_id: bytes) -> bool:
         """Whether *member_id* is an active member."""
@@ -69,8 +71,7 @@ class Roster:
 
     def secretary(self, slot: int) -> bytes:
         """Return the member whose turn it is to draft the page of *slot*."""
-        tellers = self.tellers
-        return tellers[slot % len(tellers)]
+        return self.tellers[slot % len(self.tellers)]
 
     def state_hash(self) -> bytes:
         """Root over members, tellers, policy and used invitations. Spec 10.3."""
@@ -169,8 +170,8 @@ def check_admission(
 ) -> tuple[Identity, Statement, Statement]:
     """Check an act of admission; return the newcomer's identity, the invitation and the application.
 
-    Refuses: bad_act, invitation_void (expired, used up, of a non-member, or another one), and what the
-    statements inside refuse.
+    Refuses: bad_act, invitation_void (expired, used up, of a non-member, or another one), unknown_author
+    and identity_frozen (of the applicant), and what the statements inside refuse.
     """
     shape.fields(act, _ADMIT)
     invitation = statements.read_kind(act["invitation"], INVITATION)
@@ -187,6 +188,9 @@ def check_admission(
     identity = fold_identities(application.fields["log"]).get(application.member_id)
     if identity is None:
         raise Refused(Reason.UNKNOWN_AUTHOR, "the application does not hold the applicant's identity")
+    if identity.frozen:
+        # No page could ever settle the fork of somebody who has no line on the roster.
+        raise Refused(Reason.IDENTITY_FROZEN, "two key changes of the applicant contradict each other")
     statements.verify(application, before.coop_id, identity)
     if application.member_id in before.members:
         raise Refused(Reason.BAD_ACT, "the applicant is on the roster already")

@@ -24,7 +24,14 @@ from protocol import messages, shape, signing
 from protocol.encoding import encode
 from protocol.errors import LocalError, Reason, Refused
 from protocol.identity import Identity, IdentityStatement
-from protocol.limits import HANDSHAKE_MS, MAX_REQUESTS_UNDER_WAY, PING_EVERY_MS, REQUEST_MS, SILENT_MS
+from protocol.limits import (
+    HANDSHAKE_MS,
+    MAX_GIVEN_UP,
+    MAX_REQUESTS_UNDER_WAY,
+    PING_EVERY_MS,
+    REQUEST_MS,
+    SILENT_MS,
+)
 from protocol.messages import Answer, Bye, Hello, Message, Ping, Pong, Proof, Put, Question, Status, Twin
 from protocol.signing import Signed
 
@@ -131,6 +138,7 @@ class Session:
         self._role = role
         self._out: deque[bytes] = deque()
         self._asked: dict[int, tuple[Question, int]] = {}
+        self._given_up: dict[int, type[Question]] = {}
         self._waiting: deque[Question] = deque()
         self._next_request = 1
         self._heard_ms = now_ms
@@ -225,8 +233,12 @@ class Session:
         if now_ms >= self._pinged_ms + PING_EVERY_MS:
             self._pinged_ms = now_ms
             self._write(Ping(now_ms))
-        late = [number for number, (_, deadline) in self._asked.items() if now_ms >= deadline]
-        events: list[Event] = [Unanswered(self._asked.pop(number)[0]) for number in late]
+        late = [question for question, deadline in self._asked.values() if now_ms >= deadline]
+        events: list[Event] = []
+        for question in late:
+            del self._asked[question.request]
+            self._give_up(question)
+            events.append(Unanswered(question))
         self._ask_waiting(now_ms)
         return events
 
@@ -244,7 +256,7 @@ class Session:
             case Bye():
                 return self._end(None, f"{message.reason}: {message.detail}" if message.detail else message.reason)
             case messages.News() | messages.Ops() | messages.Nodes() | messages.Pages():
-                return [self._on_answer(message, now_ms)]
+                return self._on_answer(message, now_ms)
             case _:
                 return [Received(message)]
 
@@ -255,9 +267,7 @@ class Session:
             raise Refused(Reason.WRONG_COOP, "the peer belongs to another co-op")
         if hello.instance == self._me.instance or hello.nonce == self._mine.nonce:
             raise Refused(Reason.SAME_NODE, "this node has called itself")
-        identity = identities.fold([identities.read(one) for one in hello.log])
-        if identity.member_id != hello.member_id:
-            raise Refused(Reason.NOT_SUCCESSOR, "the identity log belongs to another member")
+        identity = identities.fold([identities.read(one) for one in hello.log], hello.member_id)
         self._theirs, self._their_identity = hello, identity
         if self._role is Role.LISTENER:
             self._write(self._mine)
@@ -275,13 +285,22 @@ class Session:
         self._pinged_ms = now_ms
         return [Opened(self._their_identity, self._theirs.instance)]
 
-    def _on_answer(self, answer: Answer, now_ms: int) -> Event:
+    def _on_answer(self, answer: Answer, now_ms: int) -> list[Event]:
         question, _ = self._asked.get(answer.request, (None, 0))
-        if question is None or not isinstance(answer, messages.ANSWER_TO[type(question)]):
+        asked = self._given_up.get(answer.request) if question is None else type(question)
+        if asked is None or not isinstance(answer, messages.ANSWER_TO[asked]):
             raise Refused(Reason.UNASKED, "an answer came that nobody asked for")
+        if question is None:
+            del self._given_up[answer.request]  # late but honest; somebody else has been asked
+            return []
         del self._asked[answer.request]  # not earlier: a refusal must still list the question as unanswered
         self._ask_waiting(now_ms)
-        return Answered(question, answer)
+        return [Answered(question, answer)]
+
+    def _give_up(self, question: Question) -> None:
+        self._given_up[question.request] = type(question)
+        if len(self._given_up) > MAX_GIVEN_UP:
+            del self._given_up[next(iter(self._given_up))]
 
     def _ask_waiting(self, now_ms: int) -> None:
         while self._waiting and len(self._asked) < MAX_REQUESTS_UNDER_WAY:

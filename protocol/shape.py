@@ -144,6 +144,15 @@ def texts_map(most: int, key_bytes: int, value_bytes: int) -> Check:
     return check
 
 
+def version_1(value: Any, what: str) -> None:
+    """Refuse (wrong_version) a map whose `v` is another number than 1, whatever else it holds. Spec 2.3.
+
+    To be called before the fields are looked at: those of a later version are not ours to judge.
+    """
+    if type(value) is dict and type(value.get("v")) is int and value["v"] != 1:
+        raise Refused(Reason.WRONG_VERSION, f"{what} of version {value['v']} is not known here")
+
+
 def fields(
     value: Any,
     required: dict[str, Check],

@@ -19,13 +19,16 @@ from protocol.encoding import decode, encode
 from protocol.errors import Reason, Refused
 from protocol.identity import MEMBER_ID_BYTES, Identity
 from protocol.limits import (
+    MAX_ACTS,
     MAX_ENDPOINT_BYTES,
     MAX_ENDPOINTS,
     MAX_IDENTITY_STATEMENTS,
+    MAX_INT,
     MAX_INVITATION_USES,
     MAX_NAME_BYTES,
     MAX_OPTIONS,
     MAX_RELAYS,
+    MAX_SIGNED_BYTES,
     MAX_STATEMENT_BYTES,
     MAX_TEXT_BYTES,
     MAX_TITLE_BYTES,
@@ -44,7 +47,7 @@ ENVELOPE: dict[str, shape.Check] = {
     "kind": shape.text(1, 32),
     "member": _MEMBER,
     "epoch": shape.integer(0, 2**48),
-    "revision": shape.integer(0, 2**64 - 1),
+    "revision": shape.integer(0, MAX_INT),
 }
 
 
@@ -84,7 +87,8 @@ KINDS: dict[str, Kind] = {
             "opens_ms": _MS,
             "closes_ms": _MS,
             "quorum_bp": shape.integer(0, 10_000),
-            "threshold_bp": shape.integer(0, 10_000),
+            # From half on: with less a minority would carry a motion against the others.
+            "threshold_bp": shape.integer(5_000, 10_000),
         },
         # Every proposal is its own slot: it cannot be corrected, only followed by another.
         slot=("epoch", "revision"),
@@ -104,7 +108,7 @@ KINDS: dict[str, Kind] = {
         {
             "invitation": _HASH,
             "name": shape.text(1, MAX_NAME_BYTES),
-            "log": shape.array(shape.blob(65, MAX_STATEMENT_BYTES), 1, MAX_IDENTITY_STATEMENTS),
+            "log": shape.array(shape.blob(65, MAX_SIGNED_BYTES), 1, MAX_IDENTITY_STATEMENTS),
         },
         slot=("invitation",),
     ),
@@ -114,7 +118,7 @@ KINDS: dict[str, Kind] = {
             "slot": shape.integer(1, 2**48),
             "parent": _HASH,
             "time_ms": _MS,
-            "acts": shape.array(lambda value, name: shape.fields(value, {}, extra=True), 0, 64),
+            "acts": shape.array(lambda value, name: shape.fields(value, {}, extra=True), 0, MAX_ACTS),
             "state": _HASH,
         },
         slot=("slot",),

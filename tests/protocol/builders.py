@@ -153,7 +153,7 @@ class Scenario:
         names = list(self.statements) if order is None else list(order)
         known = self.statements.get(settled) if settled else None
         settled_id = None if settled is None else (known.statement_id if known else secret("unknown"))
-        return identity.fold([self.statements[name] for name in names], settled_id)
+        return identity.fold([self.statements[name] for name in names], settled=settled_id)
 
     def shown(self, folded: Identity) -> str:
         """Write a folded log as names, with `!` when it is frozen."""
@@ -201,9 +201,9 @@ class Coop:
             uses=uses,
         )
 
-    def application(self, newcomer: Member, invitation: Statement, **changes: Any) -> Statement:
+    def application(self, newcomer: Member, invitation: Statement, *, epoch: int = 0, **changes: Any) -> Statement:
         own = {"invitation": invitation.statement_id, "name": "Newcomer", "log": newcomer.log, **changes}
-        return newcomer.says(statements.APPLICATION, coop=self.coop_id, **own)
+        return newcomer.says(statements.APPLICATION, coop=self.coop_id, epoch=epoch, **own)
 
     def admission(self, newcomer: Member, invitation: Statement | None = None) -> dict[str, Any]:
         invitation = invitation or self.invitation()

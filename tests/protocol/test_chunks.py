@@ -6,7 +6,6 @@ from typing import Any
 
 import msgpack
 import pytest
-from builders import QUICK, key_hex, listings, refused
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +13,7 @@ from protocol import chunks, trie
 from protocol.encoding import deflate, encode
 from protocol.errors import Reason
 from protocol.limits import MAX_CHUNK_BYTES, MAX_OPS_BYTES
+from tests.protocol.builders import QUICK, key_hex, listings, refused
 
 
 def in_order(records: dict[bytes, bytes]) -> list[tuple[bytes, bytes]]:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from builders import COOP, Catalogue, Scenario, coop, listing, listings, member, secret
-from test_messages import EXAMPLES
-from test_statements import FIELDS
 
 from protocol import chunks, head, identity, invitation, messages, minutes, proof, roster, statements, trie
 from protocol.encoding import decode, encode
 from protocol.errors import Reason, Refused
+from tests.protocol.builders import COOP, Catalogue, Scenario, coop, listing, listings, member, secret
+from tests.protocol.test_messages import EXAMPLES
+from tests.protocol.test_statements import FIELDS
 
 AUTHOR = member(1)
 CATALOGUE = Catalogue({"listing": listings(40), "stock": {b"sku-1\0": b"\x80"}})

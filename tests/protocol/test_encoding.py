@@ -7,16 +7,17 @@ from typing import Any
 
 import msgpack
 import pytest
-from builders import QUICK, refused
 from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol import encoding
 from protocol.encoding import decode, deflate, encode, inflate
 from protocol.errors import LocalError, Reason, Refused
-from protocol.limits import MAX_DEPTH, MAX_INT, MIN_INT
+from protocol.limits import MAX_DEPTH, MAX_INT
+from tests.protocol.builders import QUICK, refused
 
 KIB = 1024
+MIN_INT = -(2**63)
 SCALARS = st.none() | st.booleans() | st.integers(MIN_INT, MAX_INT) | st.text(max_size=40) | st.binary(max_size=40)
 VALUES = st.recursive(
     SCALARS,
@@ -65,6 +66,8 @@ REFUSALS = [
     ("nine maps in one another", b"\x81\xa1a" * 9 + b"\x01", Reason.TOO_DEEP),
     ("a float", b"\xca\x00\x00\x00\x00", Reason.FORBIDDEN_TYPE),
     ("a float in a map", b"\x81\xa1a\xcb" + bytes(8), Reason.FORBIDDEN_TYPE),
+    ("a float in the deepest list that is allowed", b"\x91" * 8 + b"\xcb" + bytes(8), Reason.FORBIDDEN_TYPE),
+    ("a float in the deepest map that is allowed", b"\x81\xa1a" * 8 + b"\xcb" + bytes(8), Reason.FORBIDDEN_TYPE),
     ("an extension", b"\xd4\x05\x00", Reason.FORBIDDEN_TYPE),
     ("a timestamp", b"\xd6\xff\x00\x00\x00\x00", Reason.FORBIDDEN_TYPE),
     ("a key that is a number", b"\x81\x01\x01", Reason.FORBIDDEN_TYPE),
@@ -112,8 +115,11 @@ def test_every_single_byte_and_every_pair_is_read_or_refused() -> None:
 
 def test_check_types_passes_scalars_at_any_depth_left() -> None:
     encoding.check_types(1, 0)
-    with refused(Reason.TOO_DEEP):
-        encoding.check_types([1], 0)
+    for deeper in ([1], {"a": 1}):
+        with refused(Reason.TOO_DEEP):
+            encoding.check_types(deeper, 0)
+    with refused(Reason.FORBIDDEN_TYPE):
+        encoding.check_types(0.5, 0)
 
 
 def test_a_body_survives_packing() -> None:

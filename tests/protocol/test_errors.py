@@ -7,22 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import (
-    COOP,
-    GENESIS_MS,
-    OTHER_COOP,
-    Catalogue,
-    Scenario,
-    coop,
-    genesis_of,
-    listing,
-    listings,
-    me,
-    member,
-    refused,
-    secret,
-    sessions,
-)
 
 import protocol
 from protocol import (
@@ -44,6 +28,22 @@ from protocol import (
 )
 from protocol.errors import LocalError, Reason, Refused
 from protocol.messages import GetPages, Nodes, Pages, Ping
+from tests.protocol.builders import (
+    COOP,
+    GENESIS_MS,
+    OTHER_COOP,
+    Catalogue,
+    Scenario,
+    coop,
+    genesis_of,
+    listing,
+    listings,
+    me,
+    member,
+    refused,
+    secret,
+    sessions,
+)
 
 ONE = member(1)
 
@@ -159,7 +159,7 @@ def motion(choice: str = "yes") -> tuple[statements.Statement, statements.Statem
         "opens_ms": 1,
         "closes_ms": 2,
         "quorum_bp": 0,
-        "threshold_bp": 0,
+        "threshold_bp": 5000,
     }
     on = ONE.says("proposal", **own)
     return ONE.says("ballot", proposal=on.statement_id, choice=choice), on

@@ -6,12 +6,12 @@ import random
 from collections.abc import Sequence
 
 import pytest
-from builders import secret
 
 from protocol import gossip
 from protocol.gossip import Broadcast, Item, ItemKind
 from protocol.limits import MAX_ITEMS, MAX_MESSAGE_BYTES, MAX_REPLY_BYTES
 from protocol.messages import Put, read, write
+from tests.protocol.builders import secret
 
 
 def item(number: int, data: bytes | None = None, kind: ItemKind = ItemKind.HEAD) -> Item:

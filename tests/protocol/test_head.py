@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from builders import COOP, OTHER_COOP, Catalogue, Scenario, listings, member, refused
 
 from protocol import head, signing
 from protocol.encoding import encode
 from protocol.errors import LocalError, Reason
 from protocol.head import Head, Stream, Version
+from tests.protocol.builders import COOP, OTHER_COOP, Catalogue, Scenario, listings, member, refused
 
 AUTHOR = member(1)
 CATALOGUE = Catalogue({"listing": listings(20)})
@@ -60,6 +60,8 @@ def test_a_head_is_read_as_it_was_written() -> None:
     [
         ({"v": 0}, Reason.WRONG_VERSION),
         ({"v": 2}, Reason.WRONG_VERSION),
+        ({"v": -1}, Reason.WRONG_VERSION),
+        ({"v": 300}, Reason.WRONG_VERSION),
         ({"v": True}, Reason.WRONG_SHAPE),
         ({"member": bytes(19)}, Reason.WRONG_SHAPE),
         ({"stream": 16}, Reason.OUT_OF_RANGE),
@@ -72,6 +74,8 @@ def test_a_head_is_read_as_it_was_written() -> None:
         ({"ops_count": 1}, Reason.OUT_OF_RANGE),
         ({"since_rev": 1}, Reason.OUT_OF_RANGE),
         ({"since_rev": 9, "ops_count": 1}, Reason.OUT_OF_RANGE),
+        ({"ops_root": b"\1" * 32}, Reason.OUT_OF_RANGE),
+        ({"ops_bytes": 1}, Reason.OUT_OF_RANGE),
         ({"extra": 0}, Reason.WRONG_SHAPE),
     ],
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from builders import COOP, QUICK, Scenario, member, refused, secret
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,6 +12,7 @@ from protocol import identity, keys, signing
 from protocol.encoding import encode
 from protocol.errors import Reason
 from protocol.identity import IdentityStatement
+from tests.protocol.builders import COOP, QUICK, Scenario, member, refused, secret
 
 # what it shows, the statements, settled by a page, the log that holds ("!": frozen)
 SCENARIOS: list[tuple[str, str, str | None, str]] = [
@@ -87,6 +87,32 @@ def test_statements_that_wait_for_their_predecessor_are_passed_over() -> None:
 def test_a_log_without_its_first_statement_is_refused() -> None:
     with refused(Reason.NOT_SUCCESSOR):
         Scenario("A1 -> A2").fold(order=["A2"])
+
+
+TWO_FIRSTS = Scenario("A1 -> A2, B1 -> B2, B1 -> B3")
+
+
+@QUICK
+@given(st.permutations(list(TWO_FIRSTS.statements)))
+def test_of_several_first_statements_the_member_id_chooses_whatever_the_order(order: list[str]) -> None:
+    given_ = [TWO_FIRSTS.statements[name] for name in order]
+    for name, holds in (("A1", "A1 A2"), ("B1", "B1 !")):
+        member_id = TWO_FIRSTS.statements[name].member_id
+        folded = identity.fold(given_, member_id)
+        assert TWO_FIRSTS.shown(folded) == holds
+        assert folded.member_id == member_id
+    settled = TWO_FIRSTS.statements["B3"].statement_id
+    assert TWO_FIRSTS.shown(identity.fold(given_, TWO_FIRSTS.statements["B1"].member_id, settled)) == "B1 B3"
+    with refused(Reason.NOT_SUCCESSOR):
+        identity.fold(given_)
+    with refused(Reason.NOT_SUCCESSOR):
+        identity.fold(given_, member(1).member_id)
+
+
+def test_a_later_statement_cannot_found_a_log_by_its_id() -> None:
+    later = TWO_FIRSTS.statements["A2"]
+    with refused(Reason.NOT_SUCCESSOR):
+        identity.fold([later], later.member_id)
 
 
 def test_a_first_statement_signed_by_a_stranger_is_refused() -> None:
@@ -227,6 +253,10 @@ def test_a_good_statement_is_read_whole() -> None:
     ("changes", "reason"),
     [
         ({"v": 2}, Reason.WRONG_VERSION),
+        ({"v": -1}, Reason.WRONG_VERSION),
+        ({"v": 2, "extra": 1, "key": ...}, Reason.WRONG_VERSION),
+        ({"v": True}, Reason.WRONG_SHAPE),
+        ({"v": ...}, Reason.WRONG_SHAPE),
         ({"kind": "identities"}, Reason.OUT_OF_RANGE),
         ({"rotation": []}, Reason.OUT_OF_RANGE),
         ({"rotation": [keys.public_key(SEED)] * 9}, Reason.OUT_OF_RANGE),
@@ -244,6 +274,11 @@ def test_a_good_statement_is_read_whole() -> None:
 def test_a_statement_that_breaks_a_rule_is_refused(changes: dict[str, Any], reason: Reason) -> None:
     with refused(reason):
         read(body(**changes))
+
+
+def test_a_statement_is_a_map() -> None:
+    with refused(Reason.WRONG_SHAPE):
+        read(encode([2]))
 
 
 def test_a_member_signed_in_one_coop_says_nothing_in_another() -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 
 import pytest
-from builders import coop, refused
 
 from protocol import invitation, statements
 from protocol.encoding import encode
 from protocol.errors import Reason
 from protocol.invitation import Invitation
+from protocol.limits import MAX_SIGNED_BYTES
+from tests.protocol.builders import coop, refused
 
 ONE = coop(2)
 GOOD = Invitation(ONE.coop_id, ONE.invitation(), ("https://orchard.example", "http://10.0.0.1:8080"))
@@ -84,3 +85,6 @@ def test_an_invitation_with_another_statement_or_version_is_refused() -> None:
     with refused(Reason.UNKNOWN_KIND):
         page = ONE.page().statement.signed.to_bytes()
         invitation.from_text(text_of(encode([1, ONE.coop_id, page, []])))
+    for size, reason in ((MAX_SIGNED_BYTES, Reason.TRAILING), (MAX_SIGNED_BYTES + 1, Reason.OUT_OF_RANGE)):
+        with refused(reason):
+            invitation.from_text(text_of(encode([1, ONE.coop_id, bytes(size), []])))

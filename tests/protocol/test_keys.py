@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import refused, secret
 
 from protocol import keys
 from protocol.errors import LocalError, Reason, Refused
+from tests.protocol.builders import refused, secret
 
 VECTORS = Path(__file__).parents[2].parent / "shared" / "vectors"
 

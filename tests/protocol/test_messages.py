@@ -7,11 +7,11 @@ from typing import Any, get_args
 
 import msgpack
 import pytest
-from builders import Catalogue, listings, member, refused, secret
 
 from protocol import messages
 from protocol.errors import Reason
 from protocol.messages import Message
+from tests.protocol.builders import Catalogue, listings, member, refused, secret
 
 HEAD = Catalogue({"listing": listings(3)}).head(member(1)).signed.to_bytes()
 ID = member(1).member_id

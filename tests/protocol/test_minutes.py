@@ -6,12 +6,13 @@ import hashlib
 from typing import Any
 
 import pytest
-from builders import COOP, GENESIS_MS, Scenario, coop, genesis_of, member, refused, secret
 
 from protocol import minutes, signing
 from protocol.encoding import decode, encode
 from protocol.errors import Reason, Refused
+from protocol.limits import MAX_SIGNED_BYTES
 from protocol.signing import NO_COOP
+from tests.protocol.builders import COOP, GENESIS_MS, Scenario, coop, genesis_of, member, refused, secret
 
 MEMBERS = [member(number) for number in (1, 2, 3)]
 BUNDLE, COOP_ID = genesis_of(MEMBERS)
@@ -60,6 +61,8 @@ FOUNDERS = charter()["founders"]
     ("changes", "reason"),
     [
         ({"v": 2}, Reason.WRONG_VERSION),
+        ({"v": 300, "extra": 1}, Reason.WRONG_VERSION),
+        ({"v": "1"}, Reason.WRONG_SHAPE),
         ({"kind": "charter"}, Reason.OUT_OF_RANGE),
         ({"admission": "anybody"}, Reason.OUT_OF_RANGE),
         ({"founders": FOUNDERS[::-1]}, Reason.NOT_CANONICAL),
@@ -164,6 +167,18 @@ def test_a_page_is_a_page_and_its_finals_are_finals() -> None:
         minutes.read_official(encode([whole[0], []]))
     with refused(Reason.WRONG_SHAPE):
         minutes.read_official(encode([whole[0]]))
+
+
+def test_what_is_signed_may_have_a_whole_body_and_its_signature() -> None:
+    body, signatures, log = decode(BUNDLE, MIB)
+    one = coop(1)
+    page = one.page().statement.signed.to_bytes()
+    for size, reason in ((MAX_SIGNED_BYTES, Reason.TRAILING), (MAX_SIGNED_BYTES + 1, Reason.OUT_OF_RANGE)):
+        with refused(reason):
+            minutes.read_genesis(minutes.genesis_bundle(body, signatures, [*log, bytes(size)]), COOP_ID)
+        for whole in ([bytes(size), [page]], [page, [bytes(size)]]):
+            with refused(reason):
+                minutes.read_official(encode(whole))
 
 
 def test_a_charter_cannot_be_signed_as_something_else() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from builders import QUICK, Member, coop, member, refused, secret
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,6 +12,7 @@ from protocol import polls
 from protocol.errors import Reason
 from protocol.polls import Tally
 from protocol.statements import Statement
+from tests.protocol.builders import QUICK, Member, coop, member, refused, secret
 
 COOP_OF_7 = coop(7)
 VOTERS = COOP_OF_7.members
@@ -198,6 +198,20 @@ def test_a_poll_closes_after_it_opens_and_has_no_options() -> None:
     for changes in ({"closes_ms": 1}, {"closes_ms": 0}, {"options": ["red"]}):
         with refused(Reason.OUT_OF_RANGE):
             polls.check_proposal(proposal(**changes))
+
+
+@pytest.mark.parametrize("threshold_bp", [-1, 0, 4999, 10_001])
+def test_no_motion_is_carried_by_a_minority(threshold_bp: int) -> None:
+    with refused(Reason.OUT_OF_RANGE):
+        proposal(threshold_bp=threshold_bp)
+    assert [proposal(threshold_bp=one).fields["threshold_bp"] for one in (5000, 10_000)] == [5000, 10_000]
+
+
+@QUICK
+@given(st.text(alphabet="yna-", max_size=7), st.integers(5000, 10_000))
+def test_whatever_is_carried_has_more_yes_than_no(votes: str, threshold_bp: int) -> None:
+    result = count(votes, 0, threshold_bp)
+    assert result.yes > result.no or not result.carried
 
 
 def test_a_proposal_pins_its_page() -> None:

@@ -7,12 +7,12 @@ from functools import cache
 from typing import Any
 
 import pytest
-from builders import COOP, Catalogue, key_hex, listing, listings, member, refused, secret
 
 from protocol import head, proof, trie
 from protocol.encoding import decode, encode
 from protocol.errors import LocalError, Reason, Refused
 from protocol.head import Head
+from tests.protocol.builders import COOP, Catalogue, key_hex, listing, listings, member, refused, secret
 
 AUTHOR = member(1)
 KIB = 1024

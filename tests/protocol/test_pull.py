@@ -9,7 +9,6 @@ from functools import cache
 from typing import Any
 
 import pytest
-from builders import QUICK, Catalogue, finish, key_hex, listing, listings, member, refused, secret
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,6 +18,7 @@ from protocol.errors import Reason, Refused
 from protocol.head import Version
 from protocol.messages import GetOps, Nodes, WalkTrie
 from protocol.pull import Walk
+from tests.protocol.builders import QUICK, Catalogue, finish, key_hex, listing, listings, member, refused, secret
 
 AUTHOR = member(1)
 
@@ -389,6 +389,26 @@ def test_a_list_of_collections_has_one_order() -> None:
         with refused(Reason.ROOT_MISMATCH):
             walk.receive(question, Nodes(0, None, encode(bad), []))
     assert encode(rows) == author().serve(question).state
+
+
+@pytest.mark.parametrize("changes", [{"record_count": 3019}, {"record_bytes": 7}])
+def test_numbers_of_a_head_that_its_own_state_contradicts_are_the_authors_fault(changes: dict[str, Any]) -> None:
+    copy = Catalogue()
+    walk = copy.walk_to(author().head(AUTHOR, **changes))
+    assert walk.author_fault is None
+    finish(walk, copy, author().serve)
+    assert "3020" in (walk.author_fault or "")
+    assert_same(copy, author())
+
+
+def test_an_author_whose_numbers_are_right_and_a_peer_that_lies_are_no_fault_of_the_author() -> None:
+    walk = Catalogue().walk_to(author().head(AUTHOR))
+    (state,) = walk.questions()
+    with refused(Reason.ROOT_MISMATCH):
+        walk.receive(state, Nodes(0, None, encode(STATE), []))
+    assert walk.author_fault is None
+    walk.receive(state, author().serve(state))
+    assert walk.author_fault is None
 
 
 def test_peers_that_lie_at_random_never_put_anything_into_the_copy() -> None:

@@ -7,13 +7,13 @@ from typing import Any
 
 import msgpack
 import pytest
-from builders import QUICK, refused
 from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol import records
 from protocol.encoding import decode, encode
 from protocol.errors import LocalError, Reason, Refused
+from tests.protocol.builders import QUICK, refused
 
 KEY, VALUE = Reason.RECORD_KEY, Reason.RECORD_VALUE
 

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import DAY_MS, GENESIS_MS, QUICK, Coop, Scenario, coop, member, refused, secret
 from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol import minutes, roster
 from protocol.errors import Reason
-from protocol.limits import MAX_AHEAD_MS
+from protocol.limits import MAX_AHEAD_MS, MAX_STATEMENT_BYTES
+from tests.protocol.builders import DAY_MS, GENESIS_MS, QUICK, Coop, Scenario, coop, member, refused, secret
 
 NEWCOMER = member(50)
 
@@ -64,6 +64,7 @@ def test_somebody_who_is_not_active_is_no_member_and_no_teller() -> None:
     after = replace(one.roster, members={**one.roster.members, gone: entry})
     assert not after.is_member(gone)
     assert gone not in after.tellers
+    assert (after.tellers, len(one.roster.tellers)) == (tuple(sorted(set(one.roster.tellers) - {gone})), 3)
     assert after.state_hash() != one.roster.state_hash()
 
 
@@ -205,6 +206,17 @@ def for_another_invitation(one: Coop) -> dict[str, Any]:
     return roster.admission(one.invitation(1).signed.to_bytes(), application.signed.to_bytes())
 
 
+FORKED = Scenario("A1 -> A2, A1 -> A3")
+
+
+def forked(one: Coop, key: str = "A1", epoch: int = 0) -> dict[str, Any]:
+    """An application whose log has a fork that nothing settles, signed before it or past it."""
+    log = [each.signed.to_bytes() for each in FORKED.statements.values()]
+    who = replace(NEWCOMER, seed=FORKED.seed(key), identity=FORKED.fold())
+    application = one.application(who, one.invitation(), epoch=epoch, log=log)
+    return roster.admission(one.invitation().signed.to_bytes(), application.signed.to_bytes())
+
+
 def exchanged(one: Coop) -> dict[str, Any]:
     act = one.admission(NEWCOMER)
     return roster.admission(act["application"], act["invitation"])
@@ -222,6 +234,8 @@ ADMISSION_FAULTS: list[tuple[str, AdmissionOf, Reason]] = [
     ("forged", forged_invitation, Reason.BAD_SIGNATURE),
     ("application forged", forged_application, Reason.BAD_SIGNATURE),
     ("application without the identity", without_identity, Reason.UNKNOWN_AUTHOR),
+    ("application with a forked log", forked, Reason.IDENTITY_FROZEN),
+    ("application signed past the fork", lambda one: forked(one, "A2", 1), Reason.IDENTITY_FROZEN),
     ("application of a member", lambda one: one.admission(one.members[1]), Reason.BAD_ACT),
     ("parts exchanged", exchanged, Reason.UNKNOWN_KIND),
     ("with a field too many", lambda one: {**one.admission(NEWCOMER), "more": 1}, Reason.WRONG_SHAPE),
@@ -268,6 +282,27 @@ def test_nobody_is_admitted_twice_on_one_page() -> None:
     act = one.admission(NEWCOMER, one.invitation(uses=2))
     with refused(Reason.BAD_ACT):
         one.draft([act, act])
+
+
+def test_an_admission_that_fits_no_page_can_be_drafted_and_never_written() -> None:
+    one = coop(1)
+    invitation = one.invitation()
+    # Statements that connect to nothing wait: they fill the application and change nothing.
+    chain = Scenario(" -> ".join(f"B{number}" for number in range(44))).statements.values()
+    filling = [each.signed.to_bytes() for each in chain]
+
+    def application(number: int) -> bytes:
+        return one.application(NEWCOMER, invitation, log=[*NEWCOMER.log, *filling[:number]]).signed.to_bytes()
+
+    def draft(number: int) -> dict[str, Any]:
+        return one.draft([roster.admission(invitation.signed.to_bytes(), application(number))])
+
+    room = MAX_STATEMENT_BYTES - 300 - len(invitation.signed.to_bytes())
+    most = max(number for number in range(44) if len(application(number)) <= room)
+    assert one.page(draft(most)).slot == 1
+    too_much = draft(len(filling))
+    with refused(Reason.TOO_LARGE):
+        one.page(too_much)
 
 
 def test_an_invitation_of_another_coop_is_void() -> None:
@@ -360,19 +395,19 @@ def test_every_part_of_the_state_is_in_its_hash() -> None:
     assert len(hashes) == 1 + len(others)
 
 
+ROOT = Path(__file__).resolve().parents[2]
 STATE_HASH_SCRIPT = """
-from test_roster import grown
+from tests.protocol.test_roster import grown
 print(grown().roster.state_hash().hex(), grown().roster.page_id.hex())
 """
 
 
 def test_the_state_hash_does_not_depend_on_pythons_own_hashes() -> None:
-    here = Path(__file__).parent
     printed = []
     for hash_seed in ("0", "12345"):
         run = subprocess.run(
             [sys.executable, "-c", STATE_HASH_SCRIPT],
-            env={**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": f"{here}{os.pathsep}{here.parents[1]}"},
+            env={**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
             check=True,

@@ -7,14 +7,21 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from builders import COOP, OTHER_COOP, Scenario, me, member, opened, pump, secret, sessions
-from test_messages import EXAMPLES
 
 from protocol import messages
 from protocol.errors import LocalError, Reason
-from protocol.limits import HANDSHAKE_MS, PING_EVERY_MS, REQUEST_MS, SILENT_MS
+from protocol.limits import (
+    HANDSHAKE_MS,
+    MAX_GIVEN_UP,
+    MAX_REQUESTS_UNDER_WAY,
+    PING_EVERY_MS,
+    REQUEST_MS,
+    SILENT_MS,
+)
 from protocol.messages import Bye, GetOps, GetPages, Hello, News, Pages, Ping, Pong, Proof, Put, Question, Since, Twin
 from protocol.session import TURNS, Answered, Closed, Event, Me, Opened, Received, Role, Session, State, Unanswered
+from tests.protocol.builders import COOP, OTHER_COOP, Scenario, me, member, opened, pump, secret, sessions
+from tests.protocol.test_messages import EXAMPLES
 
 ONE, TWO = member(1), member(2)
 
@@ -95,6 +102,19 @@ def test_a_hello_with_a_fault_ends_the_session(changes: dict[str, Any], reason: 
     _, fresh = sessions()
     assert hear(fresh, hello) == []
     assert fresh.state is State.PROOF
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_in_a_log_with_anothers_first_statement_the_id_of_the_hello_chooses(turned: bool) -> None:
+    dialer, listener = sessions()
+    hello = said(dialer)[0]
+    assert isinstance(hello, Hello)
+    log = [*hello.log, *member(3).log]
+    assert hear(listener, replace(hello, log=log[::-1] if turned else log)) == []
+    for answer in said(listener):
+        hear(dialer, answer)
+    (event,) = hear(listener, said(dialer)[0])
+    assert event == Opened(ONE.identity, ONE.member_id[:8])
 
 
 def test_a_node_that_calls_itself_notices() -> None:
@@ -337,6 +357,51 @@ def test_a_question_without_an_answer_is_given_up_and_the_next_is_asked() -> Non
     assert late == [Unanswered(GetPages(slot + 1, slot)) for slot in range(4)]
     assert [one.after_slot for one in said(session) if isinstance(one, GetPages)] == [4]
     assert session.state is State.OPEN
+
+
+def gave_up(questions: int) -> Session:
+    """Return a session that has given up this many questions."""
+    session = in_state(State.OPEN)
+    now_ms = 0
+    for start in range(0, questions, MAX_REQUESTS_UNDER_WAY):
+        for slot in range(start, min(start + MAX_REQUESTS_UNDER_WAY, questions)):
+            session.ask(GetPages(0, slot), now_ms)
+        now_ms += REQUEST_MS
+        hear(session, Pong(0), now_ms)
+        assert all(isinstance(one, Unanswered) for one in session.tick(now_ms))
+    said(session)
+    return session
+
+
+def test_a_late_answer_is_ignored_once_and_the_session_goes_on() -> None:
+    session = gave_up(2)
+    session.ask(GetPages(0, 0), REQUEST_MS)
+    for late in (2, 1):
+        assert hear(session, pages(late), REQUEST_MS) == []
+    assert [type(one) for one in hear(session, pages(3), REQUEST_MS)] == [Answered]
+    assert session.state is State.OPEN
+    assert_ended(session, hear(session, pages(1), REQUEST_MS), Reason.UNASKED)
+
+
+def test_a_late_answer_makes_no_room_that_was_not_taken() -> None:
+    session = gave_up(1)
+    for slot in range(5):
+        session.ask(GetPages(0, slot), REQUEST_MS)
+    assert [one.request for one in said(session) if isinstance(one, GetPages)] == [2, 3, 4, 5]
+    hear(session, pages(1), REQUEST_MS)
+    assert said(session) == []
+
+
+def test_a_late_answer_of_another_kind_ends_the_session() -> None:
+    session = gave_up(1)
+    assert_ended(session, hear(session, News(1, bytes(8), 0, True, False, [], [], [])), Reason.UNASKED)
+
+
+@pytest.mark.parametrize(("number", "known"), [(1, False), (2, False), (3, True), (MAX_GIVEN_UP + 2, True)])
+def test_numbers_of_questions_given_up_are_remembered_up_to_a_bound(number: int, known: bool) -> None:
+    session = gave_up(MAX_GIVEN_UP + 2)
+    hear(session, pages(number))
+    assert (session.state is State.OPEN) is known
 
 
 def test_the_next_deadline_is_the_earliest_of_ping_answer_and_silence() -> None:

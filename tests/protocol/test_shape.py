@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from builders import refused
 
 from protocol import shape
 from protocol.errors import Reason, Refused
+from tests.protocol.builders import refused
 
 SHAPE, RANGE = Reason.WRONG_SHAPE, Reason.OUT_OF_RANGE
 
@@ -96,6 +96,17 @@ def test_the_name_of_an_unknown_field_cannot_garble_a_terminal_or_fill_a_log() -
     assert caught.value.detail.isascii()
     assert caught.value.detail.isprintable()
     assert len(caught.value.detail) < 200
+
+
+@pytest.mark.parametrize("value", [{"v": 1}, {"v": True}, {"v": "2"}, {}, [2], None])
+def test_what_names_no_other_version_is_left_to_the_other_checks(value: Any) -> None:
+    shape.version_1(value, "a thing")
+
+
+@pytest.mark.parametrize("version", [0, 2, -1, 2**64 - 1])
+def test_another_version_is_refused_before_anything_else_is_looked_at(version: int) -> None:
+    with refused(Reason.WRONG_VERSION):
+        shape.version_1({"v": version, "later": 1}, "a thing")
 
 
 def test_a_row_is_returned_as_it_is() -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 
 import pytest
-from builders import COOP, OTHER_COOP, refused, secret
 
 from protocol import keys, signing
 from protocol.errors import LocalError, Reason
+from tests.protocol.builders import COOP, OTHER_COOP, refused, secret
 
 SEED = secret("signer")
 PUBLIC = keys.public_key(SEED)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from builders import COOP, OTHER_COOP, Member, Scenario, member, refused, secret
 
 from protocol import signing, statements
 from protocol.encoding import encode
 from protocol.errors import LocalError, Reason
 from protocol.statements import Statement
+from tests.protocol.builders import COOP, OTHER_COOP, Member, Scenario, member, refused, secret
 
 AUTHOR, OTHER = member(1), member(2)
 HASH = secret("some object")

@@ -7,7 +7,6 @@ import random
 from collections.abc import Mapping
 
 import pytest
-from builders import QUICK, key_hex, secret
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +14,7 @@ from protocol import trie
 from protocol.encoding import encode
 from protocol.errors import LocalError
 from protocol.trie import EMPTY, EMPTY_HASH, Summary
+from tests.protocol.builders import QUICK, key_hex, secret
 
 Records = Mapping[bytes, bytes]
 
@@ -162,6 +162,26 @@ def test_a_node_is_the_join_of_its_children(number: int) -> None:
     children = [trie.summarise(part, 1) for part in trie.split(packed, 0)]
     assert trie.join(children) == trie.summarise(packed)
     assert b"".join(trie.split(packed, 0)) == packed
+
+
+@QUICK
+@given(st.integers(0, 60), st.text("0123456789abcdef", max_size=3))
+def test_the_entries_under_a_prefix_are_those_whose_key_hash_begins_with_it(number: int, prefix: str) -> None:
+    records = numbered(range(number))
+    mine = [(key, value) for key, value in records.items() if key_hex(key).startswith(prefix)]
+    assert trie.under(trie.entries(records.items()), prefix) == trie.entries(mine)
+
+
+@pytest.mark.parametrize("whole", [0, 1, 40])
+def test_an_entry_is_found_by_its_whole_key_hash_and_no_other_is(whole: int) -> None:
+    packed = trie.entries(numbered(range(whole)).items())
+    for place in range(0, len(packed), trie.ENTRY_BYTES):
+        one = packed[place : place + trie.ENTRY_BYTES]
+        assert trie.find(packed, one[:32]) == one
+        assert trie.under(packed, one[:32].hex()) == one
+    for missing in (bytes(32), b"\xff" * 32, secret("missing")):
+        assert trie.find(packed, missing) is None
+        assert trie.under(packed, missing.hex()) == b""
 
 
 def test_splitting_nothing_gives_sixteen_times_nothing() -> None:

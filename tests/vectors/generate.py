@@ -19,14 +19,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import naive
-import ours
-
 from protocol import identity, keys, messages, minutes, proof, roster, signing, statements, trie
 from protocol.encoding import encode
 from protocol.errors import Refused
 from protocol.head import NO_HASH
 from protocol.signing import NO_COOP
+from tests.vectors import naive, ours
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "protocol" / "vectors"
@@ -254,6 +252,8 @@ def encoding_vectors() -> list[Vector]:
         ("depth 9 with maps", "nine maps in each other", "81a161*9 c0", "too_deep"),
         ("float 64", "0.0", "cb0000000000000000", "forbidden_type"),
         ("float 32", "0.0", "ca00000000", "forbidden_type"),
+        ("float 64 at depth 8", "in the deepest list that is allowed", "91*8 cb0000000000000000", "forbidden_type"),
+        ("float 64 in a map at depth 8", "in the deepest map", "91*7 81a161 cb0000000000000000", "forbidden_type"),
         ("extension", "fixext 1 of type 0", "d40000", "forbidden_type"),
         ("timestamp", "a MessagePack timestamp", "d6ff00000000", "forbidden_type"),
         ("integer key", "a map key that is a number", "8101c0", "forbidden_type"),
@@ -396,9 +396,9 @@ def identity_vectors() -> list[Vector]:
             title, what, "identity_read", expect, data=signed("identity", by, founding(name, **changes)).hex()
         )
 
-    def fold(title: str, what: str, log: list[bytes], expect: str = "ok", settled: bytes | None = None) -> Vector:
-        given = {"log": hexes(log)} | ({"settled": settled.hex()} if settled else {})
-        return vector(title, what, "identity_fold", expect, **given)
+    def fold(title: str, what: str, log: list[bytes], expect: str = "ok", **given: bytes) -> Vector:
+        named = {name: one.hex() for name, one in given.items()}
+        return vector(title, what, "identity_fold", expect, log=hexes(log), **named)
 
     def follow(title: str, what: str, new: bytes, expect: str = "ok") -> Vector:
         return vector(title, what, "identity_follows", expect, new=new.hex(), before=start.hex())
@@ -445,6 +445,16 @@ def identity_vectors() -> list[Vector]:
         ),
         read("another kind", "kind is not identity", "out_of_range", kind="ballot"),
         read("version 2", "a version that is not known", "wrong_version", v=2),
+        read("version 0", "any other number", "wrong_version", v=0),
+        read("version -1", "any other number", "wrong_version", v=-1),
+        read("version true", "true is no number", "wrong_shape", v=True),
+        vector(
+            "version 2 of another shape",
+            "the version is looked at first",
+            "identity_read",
+            "wrong_version",
+            data=signed("identity", "anna rotation 1", {"v": 2, "who": "anna"}).hex(),
+        ),
         read("epoch too high", "above 2^48", "out_of_range", epoch=2**48 + 1),
         read("signing key of low order", "p - 1", "bad_key", key=low),
         read("rotation key of low order", "p - 1", "bad_key", rotation=[public("anna rotation 1"), low]),
@@ -486,6 +496,12 @@ def identity_vectors() -> list[Vector]:
         fold("gap", "a statement whose predecessor is missing waits", [start, later]),
         fold("no first", "the log does not begin", [by_one], "not_successor"),
         fold("founder not among its keys", "the first is signed by a stranger", [no_self], "not_successor"),
+        fold("two firsts", "nobody says whose log it is", [start, first("bert")], "not_successor"),
+        fold("two firsts, turned", "in either order", [first("bert"), start], "not_successor"),
+        fold("one of two firsts", "the member id chooses", [first("bert"), start, by_one], member=member("anna")),
+        fold("one of two firsts, turned", "any order", [by_one, start, first("bert")], member=member("anna")),
+        fold("the other of two firsts", "its own log", [first("bert"), start, by_one], member=member("bert")),
+        fold("no first of this id", "the log is another's", [start, by_one], "not_successor", member=member("bert")),
         judge("epoch 0", "the first key", head_0, [start]),
         judge("epoch 1 by the same key", "epochs rise without a key change too", head_of(epoch=1), [start]),
         judge("epoch 1 by the new key", "after the change", head_1, [start, by_one]),
@@ -556,7 +572,7 @@ WRONG: dict[str, dict[str, list[tuple[Any, str]]]] = {
         "opens_ms": [(-1, "out_of_range"), (2**53 + 1, "out_of_range"), (True, "wrong_shape")],
         "closes_ms": [(2**53 + 1, "out_of_range")],
         "quorum_bp": [(10001, "out_of_range")],
-        "threshold_bp": [(-1, "out_of_range")],
+        "threshold_bp": [(4999, "out_of_range"), (10001, "out_of_range"), (10000, "ok"), (0, "out_of_range")],
     },
     "ballot": {
         "proposal": [(bytes(33), "wrong_shape")],
@@ -599,7 +615,8 @@ def statements_vectors() -> list[Vector]:
             read(f"{kind} without {field}", "a field is missing", said(kind, "anna", without), expect)
             for i, (value, reason) in enumerate(WRONG[kind][field]):
                 data = said(kind, "anna", {**own, field: value})
-                read(f"{kind}, {field}, {i}", f"{field} is bad" if reason != "ok" else f"{field} is long", data, reason)
+                about = f"{field} is bad" if reason != "ok" else f"{field} is as much as may be"
+                read(f"{kind}, {field}, {i}", about, data, reason)
         read(
             f"{kind} with another field",
             "others are allowed" if kind == "contact" else "no others",
@@ -946,6 +963,10 @@ def trie_vectors() -> list[Vector]:
         given = {"head": head_of(root=root).hex() if root else the_head, "state": data.hex()}
         found.append(vector(name, what, "walk_state", expect, **given))
 
+    def contradicting(name: str, what: str, records: int, size: int) -> None:
+        one = head_of(root=trie.state_root({"listing": top}), records=records, bytes=size).hex()
+        found.append(vector(name, what, "walk_state", head=one, state=state_body.hex()))
+
     sparse = in_trie_order([one for one in many if hashlib.sha256(one[0]).hexdigest()[0] not in "3c"])
     sparse_top = trie.summarise(trie.entries(sparse))
     holes = [
@@ -953,7 +974,9 @@ def trie_vectors() -> list[Vector]:
         for one in (trie.summarise(part, 1) for part in trie.split(trie.entries(sparse), 0))
     ]
     sparse_state = trie.state_body({"listing": sparse_top})
-    sparse_head = head_of(root=trie.state_root({"listing": sparse_top})).hex()
+    sparse_head = head_of(
+        root=trie.state_root({"listing": sparse_top}), records=sparse_top.count, bytes=sparse_top.size
+    ).hex()
     data = messages.write(messages.Nodes(1, None, b"", [["", 0, holes]]))
     found.append(
         vector(
@@ -967,6 +990,8 @@ def trie_vectors() -> list[Vector]:
     )
     state_is("walk, state", "the list of collections", state_body)
     state_is("walk, empty state", "a catalogue without records", b"\x90", root=trie.state_root({}))
+    contradicting("walk, one record more", "the author is at fault, the state is kept", 301, top.size)
+    contradicting("walk, one byte less", "the author is at fault, the state is kept", 300, top.size - 1)
     state_is("walk, other state", "not what the head signed", trie.state_body({"listing": summary}), "root_mismatch")
     twice = encode([["listing", *rows[0]], ["listing", *rows[0]]])
     state_is(
@@ -1152,6 +1177,7 @@ def heads_vectors() -> list[Vector]:
     )
     read("version 2", "a version that is not known", "wrong_version", v=2)
     read("version 300", "any other number", "wrong_version", v=300)
+    read("version true", "true is no number", "wrong_shape", v=True)
     read("member of 32 bytes", "20 are needed", "wrong_shape", member=bytes(32))
     read("stream 16", "0 to 15", "out_of_range", stream=16)
     read("epoch too high", "above 2^48", "out_of_range", epoch=2**48 + 1)
@@ -1162,6 +1188,8 @@ def heads_vectors() -> list[Vector]:
     read("1001 operations", "too many", "out_of_range", **{**with_ops, "ops_count": 1001})
     read("operations too large", "above 1 MiB", "out_of_range", **{**with_ops, "ops_bytes": 2**20 + 1})
     read("since without operations", "0 if there are none", "out_of_range", since=5)
+    read("root without operations", "zero bytes if there are none", "out_of_range", ops_root=bits("ops", 32))
+    read("bytes without operations", "0 if there are none", "out_of_range", ops_bytes=1)
     read("operations since 0", "they name where they begin", "out_of_range", **{**with_ops, "since": 0})
     read("since itself", "an earlier rev", "out_of_range", **{**with_ops, "since": rev})
     read("rev 0", "at least 1", "out_of_range", rev=0)
@@ -1276,6 +1304,8 @@ def messages_vectors() -> list[Vector]:
     put("Put", 1, [bytes(65)] * 1001, "out_of_range")
     put("Put", 1, [bytes(577)], "out_of_range", "item too long")
     put("Put", 2, [bytes(64)], "out_of_range", "item too short")
+    put("Put", 2, [bytes(16448)], "ok", "item as long as may be")
+    put("Put", 2, [bytes(16449)], "out_of_range", "item too long")
     put("Since", 1, 2**32, "out_of_range")
     put("Since", 1, True, "wrong_shape", "true is no number")
     put("News", 4, 0, "wrong_shape", "0 is not false")
@@ -1343,8 +1373,9 @@ def proof_by(by: str, body: bytes, what: str = "link", coop: bytes = COOP) -> by
 def sessions_vectors() -> list[Vector]:
     found: list[Vector] = []
 
-    def play(name: str, what: str, receive: list[bytes], expect: str = "ok", role: str = "dialer") -> None:
+    def play(name: str, what: str, receive: list[bytes], expect: str = "ok", role: str = "dialer", **more: Any) -> None:
         given = {
+            **more,
             "role": role,
             "coop": COOP.hex(),
             "seed": seed("anna key 0").hex(),
@@ -1411,6 +1442,8 @@ def sessions_vectors() -> list[Vector]:
     play("same instance", "we have called ourselves", [hello("bert", instance=bits("anna instance", 8))], "same_node")
     play("same nonce", "we are being mirrored", [hello("bert", nonce=bits("anna nonce", 32))], "same_node")
     play("another member's log", "the log gives another id", [hello("bert", log=[first("cleo")])], "not_successor")
+    play("log with another's first", "the id in the hello chooses", [hello("bert", log=[first("cleo"), bert]), proved])
+    play("log with another's first, turned", "any order", [hello("bert", log=[bert, first("cleo")]), proved])
     play("log without a beginning", "the first statement is missing", [hello("bert", log=[rotated])], "not_successor")
     play("log with a bad signature", "a statement is forged", [hello("bert", log=[flip(bert, 0)])], "bad_signature")
     play("proof before hello", "hello comes first", [proved], "out_of_turn")
@@ -1419,6 +1452,20 @@ def sessions_vectors() -> list[Vector]:
     play("ping before proof", "not yet open", [hello("bert"), ping], "out_of_turn")
     play("proof twice", "once a session", [hello("bert"), proved, proved], "out_of_turn")
     play("answer without question", "nobody asked", [hello("bert"), proved, encode([19, 1, False, [], []])], "unasked")
+    asks = hexes([encode([18, 1, 7]), encode([14, 2, member("bert"), 0, 0, 1])])
+    pages, ops = encode([19, 1, False, [], []]), encode([15, 2, None, []])
+
+    def ask(name: str, what: str, answers: list[bytes], expect: str = "ok", **more: Any) -> None:
+        play(name, what, [hello("bert"), proved, *answers], expect, asks=asks, **more)
+
+    ask("answers", "in any order", [ops, pages])
+    ask("answer twice", "it counts once", [pages, pages], "unasked")
+    ask("answer of another kind", "pages for operations", [encode([19, 2, False, [], []])], "unasked")
+    ask("answer to question 3", "nobody asked it", [encode([19, 3, False, [], []])], "unasked")
+    ask("late answers", "to questions given up: ignored", [ops, pages, ping], late=True)
+    ask("late answer twice", "it is ignored once", [pages, pages], "unasked", late=True)
+    ask("late answer of another kind", "pages for operations", [encode([19, 2, False, [], []])], "unasked", late=True)
+    ask("late answer to question 3", "nobody asked it", [encode([19, 3, False, [], []])], "unasked", late=True)
     play("unknown message", "number 99", [hello("bert"), proved, encode([99])], "unknown_kind")
     return found
 
@@ -1498,6 +1545,29 @@ def minutes_vectors() -> list[Vector]:
     charter("founder twice", "strictly", "not_canonical", founders=[founders[0], founders[0], founders[2]])
     charter("no founders", "at least one", "out_of_range", founders=[])
     charter("version 2", "not known", "wrong_version", v=2)
+    charter("version 300", "any other number", "wrong_version", v=300)
+    later = encode({"v": 2, "motto": "x"})
+    later_bundle = encode([later, SIGNATURES, LOG])
+    later_id = hashlib.sha256(later).digest()
+    genesis(
+        "version 2 of another shape",
+        "the version is looked at first",
+        "wrong_version",
+        bundle=later_bundle,
+        coop=later_id,
+    )
+    genesis(
+        "identity statement as long as may be",
+        "16448 bytes, though what is in them is no value alone",
+        "trailing",
+        bundle=encode([BODY, SIGNATURES, [*LOG, bytes(16448)]]),
+    )
+    genesis(
+        "identity statement too long",
+        "16449 bytes",
+        "out_of_range",
+        bundle=encode([BODY, SIGNATURES, [*LOG, bytes(16449)]]),
+    )
     charter("another kind", "genesis", "out_of_range", kind="page")
     charter("another admission", "invitation", "out_of_range", admission="open")
     charter("unknown field", "no others", "wrong_shape", motto="x")
@@ -1573,6 +1643,11 @@ def minutes_vectors() -> list[Vector]:
         "unknown_author",
         applied(THE_INVITATION, [first("emil")]),
     )
+    dora, by_dora = first("dora"), "dora rotation 1"
+    fork = [dora, change("dora", dora, by_dora), change("dora", dora, by_dora, key=public("thief"))]
+    acting("frozen", "the applicant's log has a fork", "identity_frozen", applied(THE_INVITATION, fork))
+    moved = applied(THE_INVITATION, fork[:2])
+    turn("after a key change", "the newcomer's latest key", [official(page_fields(start, [moved]), start)])
     acting(
         "forged invitation", "a bit is another", "bad_signature", admit(flip(THE_INVITATION, 0), admit()["application"])
     )
@@ -1621,6 +1696,11 @@ def minutes_vectors() -> list[Vector]:
     bad("finals of another slot", "they name it", "wrong_slot", finals=other_slot)
     bad("final of an outsider", "not on the roster", "not_entitled", finals=outsider)
     bad("forged finals", "a bit is another", "bad_signature", finals=forger)
+    short = len(said("contact", "anna", {**OWN["contact"], "zzz": ""}))
+    full = said("contact", "anna", {**OWN["contact"], "zzz": "a" * (16448 - short - 2)})
+    assert len(full) == 16448
+    bad("final as long as may be", "16448 bytes, of another kind", "unknown_kind", finals=[full])
+    bad("final too long", "16449 bytes", "out_of_range", finals=[bytes(16449)])
     bad("no finals", "at least one", "out_of_range", finals=[])
     bad("final of another kind", "a page", "unknown_kind", finals=lambda page, tellers: [page])
     turn("official page in the long form", "canonical", [b"\xdc\x00\x02" + first_page[1:]], "not_canonical")
@@ -1673,6 +1753,8 @@ def invitations_vectors() -> list[Vector]:
             text([1, COOP, said("ballot", "anna", OWN["ballot"]), []]),
             "unknown_kind",
         ),
+        read("statement as long as may be", "16448 bytes of no sense", text([1, COOP, bytes(16448), []]), "trailing"),
+        read("statement too long", "16449 bytes", text([1, COOP, bytes(16449), []]), "out_of_range"),
         read("nine endpoints", "8 at most", text([*row[:3], ["https://a"] * 9]), "out_of_range"),
         read("row in the long form", "canonical", text(b"\xdc\x00\x04" + encode(row)[1:]), "not_canonical"),
     ]
@@ -1738,7 +1820,7 @@ def polls_vectors() -> list[Vector]:
     count("only abstentions", "nothing is decided", [vote(a, "abstain"), vote(b, "abstain"), vote(c, "abstain")])
     count("quorum 0", "one vote is still needed", [], quorum_bp=0)
     count("quorum 0, one vote", "is enough", [vote(a, "yes")], quorum_bp=0)
-    count("threshold 0", "one yes must be", [vote(a, "no"), vote(b, "no")], threshold_bp=0)
+    count("only no", "one yes must be", [vote(a, "no"), vote(b, "no")])
     count("changed mind", "the later holds", [vote(a, "no", 2), vote(a, "yes", 1), vote(b, "yes")])
     count("later epoch", "outweighs the revision", [vote(a, "no", 9), vote(a, "yes", 1, 1), vote(b, "yes")])
     count("doubled", "neither counts", [vote(a, "no"), vote(a, "yes"), vote(b, "yes"), vote(c, "yes")])

@@ -331,6 +331,12 @@ def exact(
             known[name](item)
 
 
+def version(value: Any) -> None:
+    """Another version may have another shape, so it is looked at before anything else."""
+    if type(value) is dict and type(value.get("v")) is int:
+        want(value["v"] == 1, "wrong_version")
+
+
 # ── 3 keys and signatures ─────────────────────────────────────────────────────────────────────────
 
 P = 2**255 - 19
@@ -403,7 +409,7 @@ def covered(what: str, coop: bytes, body: bytes) -> bytes:
 
 KEY = binary(32)
 IDENTITY: dict[str, Check] = {
-    "v": integer(0, MAX),
+    "v": integer(1, 1),
     "kind": word("identity"),
     "seq": integer(0, 2**32),
     "prev": nil_or(KEY),
@@ -418,8 +424,8 @@ IDENTITY: dict[str, Check] = {
 def identity_statement(data: bytes) -> dict[str, Any]:
     signature, body = cut(data, 16384)
     value = strict(body, 16384)
+    version(value)
     exact(value, IDENTITY)
-    want(value["v"] == 1, "wrong_version")
     for key in [*value["rotation"], value["key"]]:
         check_point(key)
     want((value["seq"] == 0) == (value["prev"] is None), "not_successor")
@@ -440,10 +446,14 @@ def follows(one: dict[str, Any], before: dict[str, Any]) -> int:
 class Identity:
     """The log of one member, folded."""
 
-    def __init__(self, statements: list[dict[str, Any]], settled: bytes | None = None) -> None:
+    def __init__(
+        self, statements: list[dict[str, Any]], member: bytes | None = None, settled: bytes | None = None
+    ) -> None:
         by_id = {one["id"]: one for one in statements}
         firsts = [one for one in by_id.values() if one["seq"] == 0]
-        want(bool(firsts), "not_successor")
+        if member is not None:
+            firsts = [one for one in firsts if one["id"][:20] == member]
+        want(len(firsts) == 1, "not_successor")
         first = firsts[0]
         want(first["by"] in first["rotation"], "not_successor")
         path = set()
@@ -522,14 +532,14 @@ KINDS: dict[str, tuple[dict[str, Check], list[str]]] = {
             "opens_ms": MS,
             "closes_ms": MS,
             "quorum_bp": integer(0, 10000),
-            "threshold_bp": integer(0, 10000),
+            "threshold_bp": integer(5000, 10000),
         },
         ["epoch", "revision"],
     ),
     "ballot": ({"proposal": KEY, "choice": words(1, 32)}, ["proposal"]),
     "invitation": ({"nonce": binary(16), "until_ms": MS, "uses": integer(1, 100)}, ["nonce"]),
     "application": (
-        {"invitation": KEY, "name": words(1, 120), "log": many(1, 256, binary(65, 16384))},
+        {"invitation": KEY, "name": words(1, 120), "log": many(1, 256, binary(65, 16448))},
         ["invitation"],
     ),
     "page": (
@@ -797,7 +807,7 @@ def proof(data: bytes, root: bytes, collection: str, key: bytes) -> bytes | None
 # ── 8 heads ───────────────────────────────────────────────────────────────────────────────────────
 
 HEAD = row(
-    integer(0, 255),
+    integer(1, 1),
     MEMBER,
     integer(0, 15),
     integer(0, 2**48),
@@ -822,6 +832,7 @@ def head(data: bytes) -> dict[str, Any]:
         want(value[0] == 1, "wrong_version")
     HEAD(value)
     want((value[10] == 0) == (value[12] == 0) and value[10] < value[4], "out_of_range")
+    want(value[12] > 0 or (value[11] == ZERO and value[13] == 0), "out_of_range")
     names = "v member stream epoch rev instance prev root records bytes since ops_root ops_count ops_bytes flags"
     return {**dict(zip(names.split(), value, strict=True)), "id": sha(body), "data": data}
 
@@ -889,7 +900,10 @@ def session(i: In) -> Out:
     we_dial = i["role"] == "dialer"
     roles = ("dialer", "listener") if we_dial else ("listener", "dialer")
     sent = [pack(mine)] if we_dial else []
+    questions = [message(unhex(one)) for one in i.get("asks", [])]
     state, both, them = "hello", (mine, mine), me
+    waiting: dict[int, int] = {}
+    answered = 0
     for data in map(unhex, i["receive"]):
         if state == "closed":
             continue
@@ -902,8 +916,7 @@ def session(i: In) -> Out:
             want(one[1] == 1, "wrong_version")
             want(one[2] == coop, "wrong_coop")
             want(one[4] != mine[4] and one[5] != mine[5], "same_node")
-            them = Identity(list(map(identity_statement, one[6])))
-            want(them.member_id == one[3], "not_successor")
+            them = Identity(list(map(identity_statement, one[6])), one[3])
             both = (mine, one) if we_dial else (one, mine)
             if not we_dial:
                 sent.append(pack(mine))
@@ -912,11 +925,13 @@ def session(i: In) -> Out:
         elif one[0] == 2:
             check_signature(them.log[-1]["key"], one[1], covered("link", coop, transcript(roles[1], *both)))
             state = "open"
+            waiting = {number: question[0] + 1 for number, question in enumerate(questions, 1)}
         elif one[0] == 20:
             sent.append(pack([21, one[1]]))
-        else:
-            want(one[0] not in (13, 15, 17, 19), "unasked")
-    return {"state": state, "sent": [one.hex() for one in sent]}
+        elif one[0] in (13, 15, 17, 19):
+            want(waiting.pop(one[1], None) == one[0], "unasked")
+            answered += not i.get("late")
+    return {"state": state, "sent": [one.hex() for one in sent], "answered": answered}
 
 
 # ── 10 minute book ────────────────────────────────────────────────────────────────────────────────
@@ -930,7 +945,7 @@ def policy(value: Any) -> None:
 
 
 GENESIS: dict[str, Check] = {
-    "v": integer(0, 255),
+    "v": integer(1, 1),
     "kind": word("genesis"),
     "name": words(1, 120),
     "founders": many(1, 100, MEMBER),
@@ -939,7 +954,7 @@ GENESIS: dict[str, Check] = {
     "admission": word("invitation"),
     "policy": policy,
 }
-ADMIT: dict[str, Check] = {"act": word("admit"), "invitation": binary(65, 16384), "application": binary(65, 16384)}
+ADMIT: dict[str, Check] = {"act": word("admit"), "invitation": binary(65, 16448), "application": binary(65, 16448)}
 
 
 class Book:
@@ -947,12 +962,12 @@ class Book:
 
     def __init__(self, bundle: bytes, coop: bytes) -> None:
         value = strict(bundle, 2**21)
-        row(binary(1, 16384), many(1, 100, binary(64)), many(1, 400, binary(65, 16384)))(value)
+        row(binary(1, 16384), many(1, 100, binary(64)), many(1, 400, binary(65, 16448)))(value)
         body, signatures, log = value
         want(sha(body) == coop, "wrong_coop")
         charter = strict(body, 16384)
+        version(charter)
         exact(charter, GENESIS)
-        want(charter["v"] == 1, "wrong_version")
         founders = charter["founders"]
         want(founders == sorted(set(founders)), "not_canonical")
         self.known = identities(log)
@@ -976,7 +991,7 @@ class Book:
     def turn(self, data: bytes) -> None:
         """Check an official page and go on to the state after it."""
         value = strict(data, 2**21)
-        row(binary(65, 16448), many(1, 10000, binary(65, 16384)))(value)
+        row(binary(65, 16448), many(1, 10000, binary(65, 16448)))(value)
         page = statement(value[0], "page")
         finals = [statement(one, "final") for one in value[1]]
         tellers = sorted(self.members)
@@ -1008,6 +1023,7 @@ class Book:
         want(self.time_ms <= invitation["until_ms"] and used < invitation["uses"], "invitation_void")
         folded = identities(application["log"])
         want(newcomer in folded, "unknown_author")
+        want(not folded[newcomer].frozen, "identity_frozen")
         signed_by(application, self.coop, folded)
         want(newcomer not in self.members, "bad_act")
         last = folded[newcomer].log[-1]
@@ -1025,7 +1041,7 @@ def invitation_text(i: In) -> Out:
     data = base64.b64decode(plain + "=" * (-len(plain) % 4))
     want(base64.urlsafe_b64encode(data).decode().rstrip("=") == letters_, "not_canonical")
     value = strict(data, 49152)
-    row(integer(1, 1), KEY, binary(65, 16384), many(0, 8, words(1, 256)))(value)
+    row(integer(1, 1), KEY, binary(65, 16448), many(0, 8, words(1, 256)))(value)
     return {"coop": value[1].hex(), "statement": statement(value[2], "invitation")["id"].hex(), "endpoints": value[3]}
 
 
@@ -1101,8 +1117,9 @@ def op_identity_read(i: In) -> Out:
 
 
 def identity_in(i: In) -> Identity:
+    member = unhex(i["member"]) if i.get("member") else None
     settled = unhex(i["settled"]) if i.get("settled") else None
-    return Identity([identity_statement(unhex(one)) for one in i["log"]], settled)
+    return Identity([identity_statement(unhex(one)) for one in i["log"]], member, settled)
 
 
 def op_identity_fold(i: In) -> Out:
@@ -1168,8 +1185,10 @@ def op_walk_state(i: In) -> Out:
     for name in names:
         check_collection(name)
     want(names == sorted(set(names)), "root_mismatch")
-    want(sha(b"\x04" + unhex(i["state"])) == head(unhex(i["head"]))["root"], "root_mismatch")
-    return {"collections": names}
+    signed = head(unhex(i["head"]))
+    want(sha(b"\x04" + unhex(i["state"])) == signed["root"], "root_mismatch")
+    sums = [sum(one[place] for one in rows) for place in (1, 2)]
+    return {"collections": names, "author_fault": sums != [signed["records"], signed["bytes"]]}
 
 
 def op_walk_nodes(i: In) -> Out:

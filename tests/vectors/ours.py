@@ -26,7 +26,9 @@ from protocol import (
     trie,
 )
 from protocol.errors import Reason, Refused
+from protocol.limits import REQUEST_MS
 
+TOLD = (messages.Hello, messages.Proof, messages.Pong)
 In = dict[str, Any]
 Out = dict[str, Any]
 
@@ -53,8 +55,9 @@ def diagnose(value: Any) -> str:
 
 
 def identity_in(i: In) -> identity.Identity:
+    member_id = unhex(i["member"]) if i.get("member") else None
     settled = unhex(i["settled"]) if i.get("settled") else None
-    return identity.fold([identity.read(unhex(one)) for one in i["log"]], settled)
+    return identity.fold([identity.read(unhex(one)) for one in i["log"]], member_id, settled)
 
 
 def summary_out(summary: trie.Summary) -> Out:
@@ -170,9 +173,9 @@ def _walk(i: In) -> pull.Walk:
 
 
 def op_walk_state(i: In) -> Out:
-    collections = _walk(i).collections
-    assert collections is not None
-    return {"collections": list(collections)}
+    walk = _walk(i)
+    assert walk.collections is not None
+    return {"collections": list(walk.collections), "author_fault": walk.author_fault is not None}
 
 
 def op_walk_nodes(i: In) -> Out:
@@ -240,13 +243,25 @@ def op_session(i: In) -> Out:
     own = identity.fold([identity.read(unhex(one)) for one in i["log"]])
     me = session.Me(unhex(i["coop"]), own, unhex(i["seed"]), unhex(i["instance"]))
     link = session.Session(me, session.Role(i["role"]), unhex(i["nonce"]), 0)
-    sent = link.data_to_send()
+    questions = [messages.read(unhex(one)) for one in i.get("asks", [])]
+    now_ms, answered, sent = 0, 0, link.data_to_send()
     for data in map(unhex, i["receive"]):
-        for event in link.receive(data, 0):
+        for event in link.receive(data, now_ms):
             if isinstance(event, session.Closed) and event.reason is not None:
                 raise Refused(event.reason, event.detail)
+            if isinstance(event, session.Answered):
+                answered += 1
+            if isinstance(event, session.Opened):
+                for question in questions:
+                    assert isinstance(question, messages.Question)
+                    link.ask(question, now_ms)
+                if i.get("late"):
+                    now_ms = REQUEST_MS
+                    link.tick(now_ms)
         sent += link.data_to_send()
-    return {"state": link.state.name.lower(), "sent": [one.hex() for one in sent]}
+    # Questions and pings are a node's own affair.
+    told = [one.hex() for one in sent if isinstance(messages.read(one), TOLD)]
+    return {"state": link.state.name.lower(), "sent": told, "answered": answered}
 
 
 def _rows(book: roster.Roster) -> list[list[str]]:

@@ -8,13 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import generate
-import naive
-import ours
 import pytest
 
 from protocol import limits, messages, records, statements
 from protocol.errors import Reason, Refused
+from tests.vectors import generate, naive, ours
 
 Vector = dict[str, Any]
 
