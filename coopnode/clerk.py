@@ -157,14 +157,15 @@ class Clerk:
             if invitation is None:
                 continue
             act = roster.admission(invitation.data, item.data)
-            size += len(invitation.data) + len(item.data) + 64
-            if len(acts) == MAX_ACTS or size > MAX_STATEMENT_BYTES - 1024:
-                break
+            act_size = len(invitation.data) + len(item.data) + 64
+            if len(acts) == MAX_ACTS or size + act_size > MAX_STATEMENT_BYTES - 1024:
+                continue  # for the next page; one that is too large for any page holds up nobody
             try:
                 roster.draft(membership.roster, [*acts, act], now, membership.identity_of)
             except Refused:
                 continue
             acts.append(act)
+            size += act_size
         return acts
 
     def _make_official(self, tables: Tables, official: OfficialPage, data: bytes) -> None:

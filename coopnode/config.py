@@ -13,6 +13,9 @@ from typing import Any
 
 from coopnode.errors import NodeError
 from coopnode.folder import write_durably
+from protocol import shape
+from protocol.errors import Refused
+from protocol.limits import MAX_NAME_BYTES
 
 ENVIRONMENT_PREFIX = "COOPNODE_"
 
@@ -54,6 +57,10 @@ def load(path: Path) -> Config:
         if type(value) is not kinds[name]:
             raise NodeError(f"'{name}' in {path} must be {_KIND_WORDS[kinds[name]]}, not {value!r}.")
     config = replace(Config(), **values)
+    try:
+        shape.text(1, MAX_NAME_BYTES)(config.name, "name")
+    except Refused as refused:
+        raise NodeError(f"The settings in {path} cannot be used: {refused.detail}.") from refused
     if not 0 <= config.port <= 65535:
         raise NodeError(f"'port' in {path} must be from 0 to 65535, not {config.port}.")
     return config

@@ -23,12 +23,13 @@ from coopnode.publisher import Phase, Published, Publisher
 from coopnode.store import Store, Tables, open_store
 from coopnode.world import World
 from protocol import identity as identities
-from protocol import invitation, minutes, polls, statements
+from protocol import invitation, minutes, polls, records, statements
 from protocol.errors import Refused
 from protocol.gossip import Item, ItemKind
 from protocol.head import Head
 from protocol.identity import Identity
 from protocol.invitation import Invitation
+from protocol.records import PROFILE, PROFILE_KEY
 from protocol.statements import Statement
 
 P = ParamSpec("P")
@@ -184,6 +185,10 @@ class Core:
         news = News()
         if self.publisher.phase is not Phase.READY or self.membership is None:
             return news
+        if self.publisher.own_head(tables) is None and not tables.pending.get(PROFILE, PROFILE_KEY)[0]:
+            # The first word of every member is its name: then "nothing heard" means that something is missing.
+            profile = records.write(PROFILE, PROFILE_KEY, {"name": self.config.name})
+            tables.pending.add([(PROFILE, PROFILE_KEY, profile)])
         published = self.publisher.publish(tables, self.membership.coop_id)
         if published is not None:
             news.published.append(published)

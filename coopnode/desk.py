@@ -130,7 +130,7 @@ def stock_remove(tables: Tables, core: Core, *, sku: str) -> tuple[Json, News]:
     key = _listing_key(sku)
     if _own_record(tables, core, LISTING, key) is None:
         raise NotFound(f"There is no article '{sku}' in your stock.")
-    tables.pending.add([(LISTING, key, None), (STOCK, records.stock_key(sku), None)])
+    tables.pending.add([(LISTING, key, None), *((STOCK, one, None) for one in _own_stock_keys(tables, core, key))])
     news = core.publish(tables)
     return {"sku": sku, **_publication(tables, core)}, news
 
@@ -348,6 +348,13 @@ def _put(tables: Tables, core: Core, rows: list[tuple[str, bytes, Json]]) -> New
 def _own_record(tables: Tables, core: Core, collection: str, key: bytes) -> bytes | None:
     waits, value = tables.pending.get(collection, key)
     return value if waits else tables.catalogue.get(Stream(core.member_id, STREAM_PUBLIC), collection, key)
+
+
+def _own_stock_keys(tables: Tables, core: Core, key: bytes) -> list[bytes]:
+    """Return the keys of an article's stock at all places, published or waiting."""
+    published = (one for one, _ in tables.catalogue.records(Stream(core.member_id, STREAM_PUBLIC), STOCK))
+    every = {*published, *tables.pending.of_collection(STOCK)}
+    return sorted(one for one in every if one.startswith(key + b"\0"))
 
 
 def _listing_key(sku: str) -> bytes:

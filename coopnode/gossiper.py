@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
@@ -18,6 +18,7 @@ from coopnode.core import Core, News
 from coopnode.ingest import Fate, Outcome, object_id
 from coopnode.link import Link, NoAnswer, Socket, open_session
 from coopnode.membership import Membership, settled_id
+from coopnode.publisher import Phase
 from coopnode.puller import Puller
 from coopnode.store import Tables
 from protocol import head as heads
@@ -27,6 +28,7 @@ from protocol.errors import LocalError, Reason, Refused
 from protocol.gossip import Broadcast, ItemKind
 from protocol.head import Head
 from protocol.identity import Identity
+from protocol.limits import MAX_REQUESTS_UNDER_WAY
 from protocol.messages import GetPages, Pages, Ping, Pong, Put, Since, Status, Twin
 from protocol.session import Closed, Me, Opened, Received, Role
 
@@ -82,6 +84,7 @@ class Gossiper:
         self.links: set[Link] = set()
         self._seen: OrderedDict[bytes, None] = OrderedDict()
         self._pongs: dict[Link, asyncio.Event] = {}
+        self._answering: Counter[Link] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self.on_proved: list[tuple[str, bytes]] = []
 
@@ -106,6 +109,8 @@ class Gossiper:
             self.links.discard(link)
             self.broadcast.drop(link)
             self._pongs.pop(link, None)
+            self._answering.pop(link, None)
+            link.judged.set()  # whoever waits to answer need not wait any longer
         return link
 
     def linked(self) -> dict[bytes, Link]:
@@ -179,7 +184,7 @@ class Gossiper:
             case Put():
                 await self._take(link, message.identities, message.statements, message.heads)
             case Since() | messages.GetOps() | messages.WalkTrie() | GetPages():
-                self._spawn(self._answer(link, message), "answer")
+                self._begin_answer(link, message)
             case Pong():
                 if link in self._pongs:
                     self._pongs[link].set()
@@ -207,8 +212,10 @@ class Gossiper:
             self.broadcast.add(link)
             link.judged.set()
             await self._take(link, [], [], status.your_heads)
-            await self._home.answered(link.peer)
+            # What the peer has heard from us comes back with the rest: a restored teller must know it before
+            # it signs anything again.
             await self._catch_up(link)
+            await self._home.answered(link.peer)
         except NoAnswer:
             log.debug("%r ended while it was opening", link)
         except Refused as refused:
@@ -265,10 +272,28 @@ class Gossiper:
 
     async def _pull_what_lags(self, link: Link) -> None:
         """Fetch the bodies of all heads that are ahead of the states that we hold."""
-        for head in await self._home.read(_lagging, self._core.member_id):
+        lagging = await self._home.read(_lagging, self._core.member_id)
+        if self._core.publisher.phase is Phase.BEHIND and self._core.publisher.target is not None:
+            lagging.append(self._core.publisher.target)
+        for head in lagging:
             self._home.puller.want(head, link)
 
+    def _begin_answer(self, link: Link, question: messages.Question) -> None:
+        """Answer in a task of its own, a few at a time: whoever asks more than it may is hung up on."""
+        if self._answering[link] >= 2 * MAX_REQUESTS_UNDER_WAY:
+            link.close(Reason.TOO_MANY, "more questions are under way than allowed")
+            return
+        self._answering[link] += 1
+        self._spawn(self._answer(link, question), "answer")
+
     async def _answer(self, link: Link, question: messages.Question) -> None:
+        try:
+            await self._answer_now(link, question)
+        finally:
+            if link in self._answering:
+                self._answering[link] -= 1
+
+    async def _answer_now(self, link: Link, question: messages.Question) -> None:
         if not isinstance(question, GetPages):
             # Not before the peer has been judged, and not before it hears of news as it comes: what happens
             # between an answer and the first news would be missed. A peer that fails is hung up on.

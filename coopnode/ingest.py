@@ -29,7 +29,9 @@ from protocol.statements import Statement
 MAX_PARKED = 2_000
 PARKED = "parked"
 """Name in `meta` that says: something was parked since cursors were last forgotten."""
-PARKING = frozenset({Reason.FUTURE, Reason.UNKNOWN_AUTHOR, Reason.UNKNOWN_PROPOSAL, Reason.NOT_MEMBER})
+PARKING = frozenset(
+    {Reason.FUTURE, Reason.UNKNOWN_AUTHOR, Reason.UNKNOWN_PROPOSAL, Reason.NOT_MEMBER, Reason.IDENTITY_FROZEN}
+)
 
 
 class Fate(Enum):
@@ -203,8 +205,7 @@ class Ingest:
                 if statement.fields["page"] not in membership.rosters:
                     raise Refused(Reason.UNKNOWN_PROPOSAL, "the page that the proposal names is not known here yet")
             case statements.BALLOT:
-                found = tables.items.by_id(statement.fields["proposal"])
-                proposal = None if found is None else statements.read(found.data)
+                proposal = self._proposal(tables, statement.fields["proposal"])
                 record = None if proposal is None else membership.rosters.get(proposal.fields["page"])
                 polls.check_ballot(statement, proposal, record)
                 return bytes(statement.fields["proposal"])
@@ -216,6 +217,14 @@ class Ingest:
                 self._check_slot(statement.fields["slot"], membership)
                 return bytes(statement.fields["page"])
         return statement.kind.encode()
+
+    def _proposal(self, tables: Tables, proposal_id: bytes) -> Statement | None:
+        """Return a proposal by id; None where the id is not known, or names something else."""
+        found = tables.items.by_id(proposal_id)
+        if found is None or found.kind is not ItemKind.STATEMENT:
+            return None
+        statement = statements.read(found.data)
+        return statement if statement.kind == statements.PROPOSAL else None
 
     def _check_slot(self, slot: int, membership: Membership) -> None:
         if slot <= membership.roster.slot:

@@ -25,7 +25,7 @@ from protocol.limits import MAX_MESSAGE_BYTES, MAX_STATEMENT_BYTES
 log = logging.getLogger(__name__)
 
 TIMEOUT = aiohttp.ClientTimeout(total=20)
-EVERY_SECONDS = 1.0
+EVERY_SECONDS = 0.3
 _PAGES: tuple[tuple[str, shape.Check], ...] = (
     ("more", shape.boolean),
     ("pages", shape.array(shape.blob(1, MAX_MESSAGE_BYTES), 0, 1_000)),
@@ -52,12 +52,13 @@ async def join(core: Core, text: str) -> dict[str, Any]:
 
     Works without a running node; `keep_applying` then waits for the page that admits us. Raises NodeError.
     """
-    if core.membership is not None:
-        raise NodeError(f"This node belongs to the co-op '{core.membership.roster.name}' already.")
     try:
         invited = invitation.from_text(text)
     except Refused as refused:
         raise NodeError(f"This is not a whole invitation: {refused.detail}.") from refused
+    held = core.membership
+    if held is not None and (core.is_member or held.coop_id != invited.coop_id):
+        raise NodeError(f"This node belongs to the co-op '{held.roster.name}' already.")
     async with aiohttp.ClientSession(timeout=TIMEOUT) as client:
         problems = []
         for url in invited.endpoints:
@@ -85,7 +86,8 @@ async def _join_at(core: Core, client: aiohttp.ClientSession, url: str, invited:
 
 
 def _begin(tables: Tables, core: Core, invited: Invitation, bundle: bytes) -> bytes:
-    core.adopt_genesis(tables, bundle, invited.coop_id)
+    if core.membership is None:  # else an earlier try has come so far
+        core.adopt_genesis(tables, bundle, invited.coop_id)
     application = core.application(tables, invited)
     tables.meta.set("application", application)
     return application

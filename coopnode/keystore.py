@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from coopnode.errors import NodeError
 from coopnode.folder import write_durably
 from protocol import identity, keys, signing
+from protocol.errors import Refused
 from protocol.identity import Identity
 
 # RFC 9106 section 4, second recommended option: for machines that are not rich in memory.
@@ -140,11 +141,16 @@ def load(path: Path, passphrase: str | None) -> Keys:
             sealer = ChaCha20Poly1305(_stretch(passphrase, _unb64(content["salt"])))
             secret = sealer.decrypt(_unb64(content["nonce"]), secret, b"coopnode keys v1")
         value = json.loads(secret)
-        return Keys(_unb64(value["signing"]), _unb64(value["rotation"]), tuple(_unb64(one) for one in value["log"]))
+        held = Keys(_unb64(value["signing"]), _unb64(value["rotation"]), tuple(_unb64(one) for one in value["log"]))
+        current = held.identity.current.key
+        fits = len(held.signing_seed) == keys.SEED_BYTES and keys.public_key(held.signing_seed) == current
     except InvalidTag as error:
         raise WrongPassphrase("The passphrase is wrong. Nothing was changed; try again.") from error
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, Refused) as error:
         raise NodeError(f"{path} is damaged. Put your backup of it in its place.") from error
+    if not fits:  # one wrong bit in a seed would make us sign what nobody believes
+        raise NodeError(f"{path} is damaged. Put your backup of it in its place.")
+    return held
 
 
 def recovery_text(seed: bytes) -> str:

@@ -28,7 +28,7 @@ from protocol import head as heads
 from protocol.chunks import OpsSummary
 from protocol.encoding import deflate, encode
 from protocol.gossip import ItemKind
-from protocol.head import NO_HASH, Head, Stream
+from protocol.head import NO_HASH, Head, Stream, Version
 from protocol.limits import MAX_AHEAD_MS, MAX_OPS, MAX_OPS_BYTES, STREAM_PUBLIC
 
 NEEDED_ANSWERS = 3
@@ -71,6 +71,7 @@ class Publisher:
         self._answered: set[bytes] = set()
         self._overridden = False
         self._restored = False
+        self._marked: Version | None = None
 
     # ── starting, and hearing of ourselves ────────────────────────────────────────────────────────
 
@@ -221,10 +222,13 @@ class Publisher:
         return self._sign(tables, held, before, ops if few else {}, changed, coop_id)
 
     def mark_announced(self, tables: Tables, head: Head) -> None:
-        """Write the high-water mark: from here on the head may leave."""
+        """Write the high-water mark if it does not say so yet: from here on the head may leave."""
+        if self._marked == head.version:
+            return
         nonce = tables.meta.get("store_nonce")
         assert nonce is not None
         highwater.save(self._folder.high_water, HighWater(nonce, self.instance, head.version))
+        self._marked = head.version
 
     def epoch(self, tables: Tables) -> int:
         """Return the epoch that own statements are signed with."""
@@ -282,6 +286,9 @@ class Publisher:
             ItemKind.HEAD, head_slot(head), head.head_id, self.stream.member_id, signed.to_bytes(), self._world.now_ms()
         )
         seq = tables.catalogue.set_head(held, signed.to_bytes())
+        # Before the commit: from then on readers give the head to whoever asks. A crash in between looks like
+        # a restored database and costs an epoch, no more.
+        self.mark_announced(tables, head)
         return Published(head, changed, seq)
 
     def _next_epoch(self, tables: Tables) -> None:

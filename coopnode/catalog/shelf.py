@@ -138,11 +138,11 @@ class Shelf:
         return shown | {"stock": stock, "age_s": self._age_s(shown["as_of_ms"])}
 
     def members(self, limit: int | None = None, offset: int = 0) -> list[Json]:
-        """Return members with what is held here of their catalogues, in the order of their ids."""
+        """Return members with what is held here of their catalogues, in the order of their names."""
         held = self._core.membership
         if held is None:
             return []
-        ids = sorted(held.roster.members)
+        ids = sorted(held.roster.members, key=lambda one: (self.name(one).casefold(), one))
         return [self.member(member_id) for member_id in ids[offset : None if limit is None else offset + limit]]
 
     def member(self, member_id: bytes) -> Json:

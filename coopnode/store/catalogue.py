@@ -9,7 +9,8 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from coopnode.store.tries import Bodies, Changed, Tries
+from coopnode.store.bodies import Bodies
+from coopnode.store.tries import Changed, Tries
 from protocol import trie
 from protocol.chunks import Ops
 from protocol.head import Stream

@@ -17,6 +17,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import sqlite_utils
 
+from coopnode.store.bodies import Bodies
 from coopnode.store.book import Book
 from coopnode.store.catalogue import Catalogue
 from coopnode.store.items import Items
@@ -24,7 +25,6 @@ from coopnode.store.meta import Meta
 from coopnode.store.peers import Peers
 from coopnode.store.pending import Pending
 from coopnode.store.schema import migrations
-from coopnode.store.tries import Bodies
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -11,16 +11,16 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from coopnode.store.bodies import Bodies
 from coopnode.store.spine import ChunkRow, Spine
 from protocol import chunks, trie
 from protocol.encoding import inflate, unpack
-from protocol.limits import CHUNK_ENTRIES, KIB, LEAF_ENTRIES, MAX_CHUNK_BYTES, MIB
+from protocol.limits import CHUNK_ENTRIES, KIB, LEAF_ENTRIES, MAX_CHUNK_BYTES
 from protocol.trie import EMPTY, Summary
 
 _sha256 = hashlib.sha256
@@ -33,8 +33,6 @@ MERGE_ENTRIES = 256
 MERGE_BYTES = 300 * KIB
 # Above this many changes in one chunk, followers read the chunk instead of the list of changes.
 MOST_SINGLE_CHANGES = 64
-CACHED_BODY_BYTES = 48 * MIB
-CACHED_ENTRIES = 64
 CACHED_SPINES = 256
 
 Row = tuple[bytes, bytes, bytes]
@@ -65,42 +63,6 @@ class Changed:
 
 class _WrittenAnewError(Exception):
     """The outline in memory names a chunk that is gone: another connection has written it anew."""
-
-
-class Bodies:
-    """Unpacked bodies that were used lately, shared by all connections: a body never changes under its id."""
-
-    def __init__(self, most_bytes: int = CACHED_BODY_BYTES) -> None:
-        self._most_bytes = most_bytes
-        self._lock = threading.Lock()
-        self._bodies: OrderedDict[int, tuple[dict[bytes, bytes], int]] = OrderedDict()
-        self._bytes = 0
-
-    def get(self, chunk_id: int) -> dict[bytes, bytes] | None:
-        """Return a body, or None when it is not at hand."""
-        with self._lock:
-            found = self._bodies.get(chunk_id)
-            if found is None:
-                return None
-            self._bodies.move_to_end(chunk_id)
-            return found[0]
-
-    def put(self, chunk_id: int, body: dict[bytes, bytes], size: int) -> None:
-        """Remember a body of *size* bytes; those not used for longest go."""
-        with self._lock:
-            if chunk_id in self._bodies:
-                return
-            self._bodies[chunk_id] = (body, size)
-            self._bytes += size
-            while self._bytes > self._most_bytes:
-                _, (_, gone) = self._bodies.popitem(last=False)
-                self._bytes -= gone
-
-    def clear(self) -> None:
-        """Forget all: after a rollback an id may come to stand for something else."""
-        with self._lock:
-            self._bodies.clear()
-            self._bytes = 0
 
 
 class Tries:

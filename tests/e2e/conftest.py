@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from shops import Shop
+
+from tests.e2e.shops import Shop
 
 
 @pytest.fixture

@@ -1,0 +1,96 @@
+"""`coopnode status`, `peers`, `takeover` and `publish`: how the node stands, and its way out of a standstill."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from coopnode.cli import show
+from coopnode.cli.root import State, json_option, pass_state, shows_example
+
+
+@click.command()
+@json_option
+@shows_example("coopnode status", "coopnode status --json")
+@pass_state
+def status(state: State, *, as_json: bool) -> None:
+    """Say how this node stands: co-op, catalogue, what waits."""
+    with state.client() as client:
+        answer = {**client.call("status"), "runs": client.runs}
+    if as_json:
+        show.as_json(answer)
+        return
+    where = f"running at {answer['url']}" if answer["runs"] else "not running"
+    show.line(f"{answer['name']} ({answer['member']}), {where}")
+    show.line(f"Folder: {answer['folder']}")
+    if answer["coop"] is not None:
+        show.line(f"Co-op: {answer['coop']}, {'member' if answer['is_member'] else 'not admitted yet'}")
+    own = answer["own_head"]
+    if own is not None:
+        show.line(f"Published: {show.many(own['records'], 'record')}, version {own['epoch']}.{own['rev']}")
+    if answer["runs"]:
+        show.line(f"Linked to {show.many(answer['peers'], 'peer')}.")
+    for one in answer.get("fetching", []):
+        show.line(f"Fetching {one['member'][:12]}: {one['missing']} of {show.many(one['records'], 'record')} missing.")
+    if answer["refused"]:
+        show.line("Refused: " + ", ".join(f"{reason} {count}" for reason, count in answer["refused"].items()))
+    show.publication(answer)
+    show.members(answer["members"])
+
+
+@click.command()
+@json_option
+@shows_example("coopnode peers")
+@pass_state
+def peers(state: State, *, as_json: bool) -> None:
+    """Show the nodes to which this one is linked now."""
+    answer = state.ask("peers")
+    if as_json:
+        show.as_json(answer)
+        return
+    columns = ("peer", "member", "url", "since", ">in", ">out")
+    show.table(columns, [_peer(one) for one in answer["peers"]])
+    show.line(
+        f"Linked to {show.many(len(answer['peers']), 'peer')}; known are "
+        f"{show.many(len(answer['addresses']), 'address', 'addresses')}."
+    )
+
+
+def _peer(one: dict[str, Any]) -> tuple[str, ...]:
+    since = show.moment(one["since_ms"]) if one["since_ms"] else ""
+    return one["name"], one["member"][:12], one["url"] or "", since, f"{one['bytes_in']:,}", f"{one['bytes_out']:,}"
+
+
+@click.command()
+@json_option
+@shows_example("coopnode takeover")
+@pass_state
+def takeover(state: State, *, as_json: bool) -> None:
+    """Say that this node is the one that speaks for the member, after two have run with the same keys.
+
+    Stop the other node first: as long as both run, both halt again.
+    """
+    _publication(state.ask("takeover"), "This node speaks for the member again.", as_json=as_json)
+
+
+@click.command()
+@click.option("--anyway", is_flag=True, required=True, help="Say that you mean it.")
+@json_option
+@shows_example("coopnode publish --anyway")
+@pass_state
+def publish(state: State, *, anyway: bool, as_json: bool) -> None:
+    """Publish what waits although too few members have answered since the start.
+
+    After a restored backup the other nodes may know a later word of yours. Without them, this node cannot tell.
+    """
+    _publication(state.ask("publish.override"), "Published without waiting for more answers.", as_json=as_json)
+
+
+def _publication(answer: dict[str, Any], sentence: str, *, as_json: bool) -> None:
+    if as_json:
+        show.as_json(answer)
+        return
+    if answer["publishing"] == "ready":
+        show.line(sentence)
+    show.publication(answer)
