@@ -28,6 +28,8 @@ def demo(folder: Path | None, *, once: bool) -> None:
     from coopnode.demo.play import Play
     from coopnode.demo.processes import DemoFailed
 
+    # Also where a shell that started us in the background has switched Ctrl-C off.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGHUP, _stop)
     where = folder if folder is not None else place.default_folder()

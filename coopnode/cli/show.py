@@ -170,4 +170,5 @@ def members(rows: Iterable[dict[str, Any]]) -> None:
         (one["name"], one["member"][:12], one["listings"], "yes" if one["complete"] else "no", age(one["age_s"]))
         for one in rows
     ]
-    table(("member", "id", ">listings", "complete", "said"), shown)
+    if shown:
+        table(("member", "id", ">listings", "complete", "said"), shown)
