@@ -186,7 +186,7 @@ def test_a_google_category_number_gives_way_to_the_type(tmp_path: Path) -> None:
     assert article.listing["category"] == ["Bells"]
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason="the Shopify sample products are not beside the repository")
+@pytest.mark.skipif(not SHARED.exists(), reason="shared: the Shopify sample products are not beside the repository")
 def test_the_sample_products_of_shopify() -> None:
     found = list(read_articles(SHARED, currency="USD"))
     articles = {one.sku: one for one in found if isinstance(one, Article)}

@@ -189,7 +189,7 @@ def test_a_wrong_row_is_reported(tmp_path: Path, cells: dict[str, str], words: s
     assert words in bad.cause
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason="the WooCommerce sample products are not beside the repository")
+@pytest.mark.skipif(not SHARED.exists(), reason="shared: the WooCommerce sample products are not beside the repository")
 def test_the_sample_products_of_woocommerce() -> None:
     found = list(read_articles(SHARED))
     articles = {one.sku: one for one in found if isinstance(one, Article)}
