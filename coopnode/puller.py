@@ -259,13 +259,13 @@ def _set_desync(tables: Tables, stream: Stream) -> None:
 
 
 def _begin_walk(tables: Tables, head: Head) -> tuple[Walk, bool]:
-    """Begin a walk from what we hold of the stream now; say whether that is nothing."""
+    """Begin a walk from what we hold of the stream now; say whether there are no listings among it."""
     held = tables.catalogue.open_stream(head.stream)
 
     def summary_of(collection: str, prefix: str) -> Summary:
         return tables.catalogue.staged_or_held(held, collection, prefix)
 
-    return Walk(head, held.summaries, summary_of), held.head is None
+    return Walk(head, held.summaries, summary_of), LISTING not in held.summaries
 
 
 def _stage(tables: Tables, walk: Walk, question: WalkTrie, answer: Nodes) -> list[Staged]:
