@@ -89,11 +89,11 @@ format: venv ## rewrite the code the way `make lint` wants it
 
 .PHONY: vectors
 vectors: venv ## write protocol/vectors/ anew; a changed vector is a changed protocol
-	$(BIN)/python tests/vectors/generate.py
+	$(BIN)/python -m tests.vectors.generate
 
 .PHONY: vectors-check
 vectors-check: venv ## fail if a vector would change
-	$(BIN)/python tests/vectors/generate.py --check
+	$(BIN)/python -m tests.vectors.generate --check
 
 .PHONY: bench
 bench: venv ## measure the promises of docs/promises.md; results in build/bench/

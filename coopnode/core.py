@@ -162,8 +162,15 @@ class Core:
             if not done.pages:
                 break
         self.publisher.settle(tables, self.membership)
+        if self.publisher.say_again:
+            self.publisher.say_again = False
+            news.said.extend(self._own_statements(tables))
         news.add(self.publish(tables))
         return news
+
+    def _own_statements(self, tables: Tables) -> list[Item]:
+        own = [statements.read(item.data) for item in tables.items.of_kind(ItemKind.STATEMENT, self.member_id)]
+        return [Item(ItemKind.STATEMENT, one.slot, one.signed.to_bytes()) for one in own]
 
     def _follow(self, tables: Tables, outcomes: Iterable[Outcome], news: News) -> None:
         for outcome in outcomes:

@@ -15,7 +15,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from coopnode.answers import answer
 from coopnode.core import Core, News
-from coopnode.ingest import Fate, Outcome, object_id
+from coopnode.ingest import Fate, Outcome, head_slot, object_id
 from coopnode.link import Link, NoAnswer, Socket, open_session
 from coopnode.membership import Membership, settled_id
 from coopnode.publisher import Phase
@@ -39,6 +39,8 @@ log = logging.getLogger(__name__)
 SEEN_ITEMS = 50_000
 EVERY_SECONDS = 30.0
 """How often a random peer is asked whether anything was missed."""
+JUDGED_SECONDS = 60.0
+"""How long a link may stand on which the peer has not been found to be a member."""
 PROBE_SECONDS = 5.0
 """How long an older link of the same member may take to show that it is alive."""
 Incoming = tuple[ItemKind, bytes]
@@ -176,6 +178,10 @@ class Gossiper:
         if link.url is not None:
             self.on_proved.append((link.url, link.peer))
         link.send(await self._home.read(_status, self._core.need_membership(), link.peer))
+        try:
+            await asyncio.wait_for(link.judged.wait(), JUDGED_SECONDS)
+        except TimeoutError:
+            link.close(Reason.TIMED_OUT, "the peer did not say where it stands")
 
     async def _on_message(self, link: Link, message: messages.Message) -> None:
         match message:
@@ -389,8 +395,10 @@ def _lagging(tables: Tables, me: bytes) -> list[Head]:
     lagging = []
     for item in tables.items.of_kind(ItemKind.HEAD):
         head = heads.read(item.data)
+        if head.stream.member_id == me or tables.items.in_slot(ItemKind.HEAD, head_slot(head)) != item.data:
+            continue  # our own, or kept as evidence beside the one that holds
         held = tables.catalogue.held(head.stream)
-        if head.stream.member_id != me and (held is None or held.head != item.data):
+        if held is None or held.head != item.data:
             lagging.append(head)
     return lagging
 

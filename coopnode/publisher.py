@@ -72,6 +72,8 @@ class Publisher:
         self._overridden = False
         self._restored = False
         self._marked: Version | None = None
+        self.say_again = False
+        """Set when this store has turned out to be a restored one: peers may have passed over what it said since."""
 
     # ── starting, and hearing of ourselves ────────────────────────────────────────────────────────
 
@@ -88,9 +90,7 @@ class Publisher:
         else:
             self._restored = mark.store_nonce != nonce or own is None or own.version < mark.version
         if self._restored:
-            # A new nonce tells peers that their cursors into this store are void, and so are ours into theirs.
-            tables.meta.set("store_nonce", self._world.random_bytes(8))
-            tables.peers.forget_cursors()
+            self._begin_store_anew(tables)
         held = tables.catalogue.held(self.stream)
         if own is not None and (held is None or held.head != own.signed.to_bytes()):
             # A later word than the state that we hold: we had begun to take it back.
@@ -149,7 +149,9 @@ class Publisher:
             return
         if self._restored:
             self._next_epoch(tables)
+            self._begin_store_anew(tables)
             self._restored = False
+            self.say_again = True
         self.phase, self.why = Phase.READY, ""
 
     def heard_own(self, tables: Tables, head: Head) -> None:
@@ -175,6 +177,8 @@ class Publisher:
     def takeover(self, tables: Tables, membership: Membership | None) -> None:
         """The owner says: this node is the one. Goes on at the next epoch, after taking back later words."""
         tables.meta.set("halted", None)
+        # A new life of this node: what the other one said under the old instance is told apart from it.
+        self.instance = self._world.random_bytes(8)
         self._restored = self._overridden = True
         self.why = ""
         self.phase = Phase.WAITING
@@ -290,6 +294,11 @@ class Publisher:
         # a restored database and costs an epoch, no more.
         self.mark_announced(tables, head)
         return Published(head, changed, seq)
+
+    def _begin_store_anew(self, tables: Tables) -> None:
+        """Take a new nonce: peers' cursors into this store, and ours into theirs, belong to another life of it."""
+        tables.meta.set("store_nonce", self._world.random_bytes(8))
+        tables.peers.forget_cursors()
 
     def _next_epoch(self, tables: Tables) -> None:
         tables.meta.set_int("own_epoch", self.epoch(tables) + 1)

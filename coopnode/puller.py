@@ -167,9 +167,13 @@ class Puller:
         held = await self._home.write(_open_stream, head.stream)
         if held.head is not None and held.desync is None:
             current = heads.read(held.head)
-            if current.version >= head.version:
+            if current.version > head.version or current.head_id == head.head_id:
                 return True
-            if current.version.epoch == head.version.epoch and await self._by_ops(head, current, link):
+            if (
+                current.version < head.version
+                and current.version.epoch == head.version.epoch
+                and await self._by_ops(head, current, link)
+            ):
                 return True
         for _ in range(MOVES):
             try:

@@ -67,7 +67,10 @@ class Follower:
             await asyncio.gather(self._task, return_exceptions=True)
             if self._dirty.is_set():
                 await self._on_writer(self._commit)
-        self.index.close()
+            # On the writer's thread too: a commit that was under way when its task ended still holds the engine.
+            await self._on_writer(self.index.close)
+        else:
+            self.index.close()
 
     def feed(self, stream: Stream, changed: Mapping[str, Changed], seq: int) -> None:
         """Follow a committed change of a stream's state."""

@@ -212,7 +212,10 @@ def test_a_gtin_of_other_letters_or_length_is_not(gtin: str) -> None:
 
 LENIENT = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 10**16) | st.text(max_size=5) | st.binary(max_size=33) | st.floats(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3) | st.integers(-(2**63), 2**64 - 1), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(max_size=3) | st.integers(-(2**63), 2**64 - 1), inner, max_size=3)
+    ),
     max_leaves=5,
 )
 NAMES = sorted({name for _, _, value in GOOD for name in value} | {"zzz", "aaa"})

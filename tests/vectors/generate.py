@@ -1,7 +1,7 @@
 """Writes protocol/vectors/*.json and the worked examples of protocol/README.md; the same bytes each time.
 
-    python tests/vectors/generate.py           write them
-    python tests/vectors/generate.py --check   exit 1 if a file would change
+    python -m tests.vectors.generate           write them
+    python -m tests.vectors.generate --check   exit 1 if a file would change
 
 The expected verdict of each vector is stated here by hand; both readers must give it before anything is written.
 A changed vector is a changed protocol.

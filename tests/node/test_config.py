@@ -1,0 +1,102 @@
+"""Settings: each wrong one has its sentence, the environment overrides, and what is saved comes back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coopnode import config
+from coopnode.config import Config
+from coopnode.errors import NodeError
+from tests.node.scenes import QUICK
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Config.__slots__:
+        monkeypatch.delenv(f"COOPNODE_{name.upper()}", raising=False)
+
+
+def test_without_a_file_everything_has_its_default(tmp_path: Path) -> None:
+    assert config.load(tmp_path / "config.toml") == Config()
+    (tmp_path / "config.toml").write_text("")
+    assert config.load(tmp_path / "config.toml") == Config()
+
+
+@given(
+    st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1, max_size=30),
+    st.integers(0, 65_535),
+    st.booleans(),
+)
+@QUICK
+def test_what_is_saved_comes_back_whatever_the_name(
+    tmp_path_factory: pytest.TempPathFactory, name: str, port: int, discovery: bool
+) -> None:
+    path = tmp_path_factory.mktemp("settings") / "config.toml"
+    settings = Config(name=name, port=port, discovery=discovery, public_url=name)
+    config.save(path, settings)
+    assert config.load(path) == settings
+
+
+@pytest.mark.parametrize("name", ['"', "\\", '\\"', "'''", "a\u2028b", "🥖 Bäckerei", "#x"])
+def test_odd_names_come_back(tmp_path: Path, name: str) -> None:
+    config.save(tmp_path / "config.toml", Config(name=name))
+    assert config.load(tmp_path / "config.toml").name == name
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("nobody = 1", "'nobody' in {path} is not a setting. The settings are: name, host, port"),
+        ("port = '8420'", "'port' in {path} must be a whole number, not '8420'."),
+        ("port = true", "'port' in {path} must be a whole number, not True."),
+        ("port = 84.0", "'port' in {path} must be a whole number, not 84.0."),
+        ("port = 65536", "'port' in {path} must be from 0 to 65535, not 65536."),
+        ("port = -1", "'port' in {path} must be from 0 to 65535, not -1."),
+        ("discovery = 1", "'discovery' in {path} must be true or false, not 1."),
+        ("name = 5", "'name' in {path} must be a text in quotes, not 5."),
+        ("name = ", "The settings in {path} cannot be read:"),
+        ("[name]", "'name' in {path} must be a text in quotes, not {{}}."),
+    ],
+)
+def test_a_wrong_setting_is_named(tmp_path: Path, text: str, sentence: str) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(text)
+    with pytest.raises(NodeError) as caught:
+        config.load(path)
+    assert str(caught.value).startswith(sentence.format(path=path))
+
+
+def test_a_file_that_is_not_utf8_is_told_in_words(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_bytes(b'name = "\xff"')
+    with pytest.raises(NodeError, match="cannot be read"):
+        config.load(tmp_path / "config.toml")
+
+
+def test_the_environment_overrides_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "config.toml"
+    config.save(path, Config(name="of the file", port=1))
+    for name, text in {"NAME": "of the world", "PORT": "8000", "DISCOVERY": "False", "HOST": ""}.items():
+        monkeypatch.setenv(f"COOPNODE_{name}", text)
+    assert config.load(path) == Config(name="of the world", port=8_000, discovery=False, host="")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "sentence"),
+    [
+        ("PORT", "eighty", "COOPNODE_PORT must be a whole number, not 'eighty'."),
+        ("PORT", "", "COOPNODE_PORT must be a whole number, not ''."),
+        ("PORT", "٣", "COOPNODE_PORT must be a whole number, not '٣'."),
+        ("DISCOVERY", "perhaps", "COOPNODE_DISCOVERY must be true or false, not 'perhaps'."),
+    ],
+)
+def test_a_wrong_environment_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str, sentence: str
+) -> None:
+    monkeypatch.setenv(f"COOPNODE_{name}", text)
+    with pytest.raises(NodeError) as caught:
+        config.load(tmp_path / "config.toml")
+    assert str(caught.value) == sentence
