@@ -27,6 +27,8 @@ from protocol.limits import MAX_IDENTITY_STATEMENTS
 from protocol.statements import Statement
 
 MAX_PARKED = 2_000
+PARKED_LOOK_MS = 3_000
+"""How often parked items are judged again when nothing but time has passed."""
 PARKED = "parked"
 """Name in `meta` that says: something was parked since cursors were last forgotten."""
 PARKING = frozenset(
@@ -68,6 +70,10 @@ class Ingest:
         self._now_ms = now_ms
         self._parked: OrderedDict[tuple[ItemKind, bytes], bytes] = OrderedDict()
         self.membership: Membership | None = None
+        self._looked_ms = 0
+        self._looked_with: Membership | None = None
+        self._explained = False
+        """Whether a proposal or an invitation has come that parked items may have waited for."""
 
     def take(self, tables: Tables, kind: ItemKind, data: bytes) -> Outcome:
         """Judge one item and keep it if it is right."""
@@ -85,7 +91,15 @@ class Ingest:
             return Outcome(Fate.REFUSED, reason=refused.reason, detail=refused.detail)
 
     def take_parked(self, tables: Tables) -> list[Outcome]:
-        """Judge again what was parked: pages, identities, proposals or time have come."""
+        """Judge again what was parked, if pages, identities, proposals or time have come since the last look.
+
+        Not at every look: whoever fills the parking would make every other item as dear as all that is parked.
+        """
+        now_ms = self._now_ms()
+        rested = abs(now_ms - self._looked_ms) >= PARKED_LOOK_MS
+        if not self._parked or not (rested or self._explained or self.membership is not self._looked_with):
+            return []
+        self._looked_ms, self._looked_with, self._explained = now_ms, self.membership, False
         waiting = list(self._parked.items())
         self._parked.clear()
         return [self.take(tables, kind, data) for (kind, _), data in waiting]
@@ -97,6 +111,7 @@ class Ingest:
     def put_back(self, before: tuple[Membership | None, OrderedDict[tuple[ItemKind, bytes], bytes]]) -> None:
         """Forget what a failed transaction has taught us."""
         self.membership, self._parked = before
+        self._explained = True  # whatever was judged again in it must be judged once more
 
     @property
     def parked(self) -> int:
@@ -195,6 +210,7 @@ class Ingest:
             return Outcome(Fate.ACCEPTED, item, statement=statement, reason=refused.reason)
         self._keep(tables, ItemKind.STATEMENT, statement.slot, statement.statement_id, statement.member_id, data, topic)
         self._forget_pair(tables, ItemKind.STATEMENT, statement.slot)
+        self._explained = self._explained or statement.kind in (statements.PROPOSAL, statements.INVITATION)
         return Outcome(Fate.ACCEPTED, Item(ItemKind.STATEMENT, statement.slot, data), statement=statement)
 
     def _check_kind(self, tables: Tables, statement: Statement, membership: Membership) -> bytes:

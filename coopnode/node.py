@@ -1,7 +1,7 @@
 """A running node: wires the rooms together and owns their threads.
 
-The only place that knows everybody. One writer thread runs all transactions (and with them all judging),
-reader threads answer questions, the indexer has a thread of its own; the event loop only carries.
+The only place that knows everybody. One writer thread runs all transactions (and with them all judging) and
+feeds the search index, reader threads answer questions, the event loop only carries.
 The order on receipt and on publication is fixed here: durable first, then peers are told.
 """
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from coopnode import desk, ingest, keystore
-from coopnode.ingest import Fate, evidence_slot, head_slot, object_id
+from coopnode.ingest import Fate, Outcome, evidence_slot, head_slot, object_id
+from coopnode.store import Tables
 from protocol import head as heads
 from protocol import identity as identities
 from protocol import signing, statements
@@ -168,6 +169,27 @@ def test_parking_is_bounded_and_the_oldest_goes(
     assert list(bert.core.ingest.remembered()[1].values()) == words[2:]
     assert fate(bert, STATEMENT, words[4])[0] is Fate.PARKED
     assert bert.core.ingest.parked == 3, "the same again takes no room"
+
+
+def test_parked_items_are_not_judged_at_every_look(net: Net, pair: tuple[Shop, Shop]) -> None:
+    anna, bert = pair
+    fate(bert, HEAD, head(anna, MAX_AHEAD_MS * 1_000 + MINUTE_US))
+    judged: list[ItemKind] = []
+    take = bert.core.ingest.take
+
+    def counted(tables: Tables, kind: ItemKind, data: bytes) -> Outcome:
+        judged.append(kind)
+        return take(tables, kind, data)
+
+    bert.core.ingest.take = counted  # type: ignore[method-assign]
+    bert.core.write(bert.core.look)
+    first = len(judged)
+    for _ in range(20):
+        bert.core.write(bert.core.look)
+    assert len(judged) == first
+    net.clock.tick(1)  # time has passed: that may be what it waits for
+    bert.core.write(bert.core.look)
+    assert len(judged) == first + 1
 
 
 def test_what_a_failed_transaction_took_from_the_parked_is_put_back(net: Net, pair: tuple[Shop, Shop]) -> None:
