@@ -319,6 +319,11 @@ def own_endpoints(core: Core) -> list[str]:
     """Return where others reach this node, as far as its settings tell."""
     if core.config.public_url:
         return [core.config.public_url]
+    if core.config.host in ("0.0.0.0", "::"):  # noqa: S104  # compared, not listened on
+        raise BadInput(
+            "This node listens on all addresses, and nothing says at which of them others find it: set 'public_url' "
+            'in its settings, such as "http://192.168.1.20:8420".'
+        )
     if core.config.port == 0:
         raise BadInput("This node takes any free port: start it first, or set 'port' or 'public_url' in its settings.")
     return [f"http://{core.config.host}:{core.config.port}"]

@@ -12,6 +12,7 @@ import socket
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
+import ifaddr
 from zeroconf import InterfaceChoice, IPVersion, ServiceStateChange, Zeroconf
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
 
@@ -39,14 +40,14 @@ class Discovery:
         if parts.hostname is None or parts.port is None:
             return False
         try:
-            address = socket.inet_aton(socket.gethostbyname(parts.hostname))
+            addresses = _own_addresses(parts.hostname)
             # A node that listens on the loopback alone is announced there alone.
             interfaces = [parts.hostname] if parts.hostname.startswith("127.") else InterfaceChoice.Default
             self._zeroconf = AsyncZeroconf(interfaces=interfaces, ip_version=IPVersion.V4Only)
             info = AsyncServiceInfo(
                 SERVICE,
                 f"{self._member[:12]}-{self._coop[:8]}.{SERVICE}",
-                addresses=[address],
+                addresses=addresses,
                 port=parts.port,
                 properties={"coop": self._coop, "member": self._member},
                 server=f"{self._member[:12]}.local.",
@@ -86,6 +87,14 @@ class Discovery:
             return
         for address in info.parsed_addresses(IPVersion.V4Only):
             self._found(f"http://{address}:{info.port}", hint)
+
+
+def _own_addresses(host: str) -> list[bytes]:
+    """Return the IPv4 addresses to announce: that of *host*, or all of this machine when it listens on all."""
+    if host != "0.0.0.0":  # noqa: S104  # compared, not listened on
+        return [socket.inet_aton(socket.gethostbyname(host))]
+    found = [str(ip.ip) for adapter in ifaddr.get_adapters() for ip in adapter.ips if ip.is_IPv4]
+    return [socket.inet_aton(one) for one in found if not one.startswith("127.")]
 
 
 def read_hint(properties: dict[str, str | None], coop: str) -> bytes | None:

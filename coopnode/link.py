@@ -145,9 +145,11 @@ class Link:
         try:
             while True:
                 self._wake.clear()  # before looking: what comes while we send wakes us again
-                for data in self.session.data_to_send():
-                    self.bytes_out += len(data)
-                    await asyncio.wait_for(self._socket.send_bytes(data), SEND_SECONDS)
+                # Until nothing is left: a goodbye may have been queued while we were sending.
+                while batch := self.session.data_to_send():
+                    for data in batch:
+                        self.bytes_out += len(data)
+                        await asyncio.wait_for(self._socket.send_bytes(data), SEND_SECONDS)
                 if self.session.state is State.CLOSED:
                     return
                 put = self._next_put(self) if self.is_open else None

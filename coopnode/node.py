@@ -100,7 +100,7 @@ class Node:
     async def begin_membership(self) -> None:
         """Do what a co-op makes possible: look at the book, announce where we are. Safe to call again."""
         await self.perform(lambda tables: (None, self.core.look(tables)))
-        await self.perform(lambda tables: (None, self.core.say_contact(tables, [self.contact_url])))
+        await self.perform(lambda tables: (None, self.core.say_contact(tables, self.contact_urls)))
         held = self.core.membership
         if held is None or not self.core.is_member:
             return
@@ -111,9 +111,11 @@ class Node:
             await self._discovery.start()
 
     @property
-    def contact_url(self) -> str:
-        """Where others are told to find this node."""
-        return self.core.config.public_url or self.url
+    def contact_urls(self) -> list[str]:
+        """Where others are told to find this node; nowhere, if its settings do not say (it dials out then)."""
+        if self.core.config.public_url:
+            return [self.core.config.public_url]
+        return [] if self.url.startswith(("http://0.0.0.0:", "http://[::]:")) else [self.url]
 
     # ── transactions ──────────────────────────────────────────────────────────────────────────────
 

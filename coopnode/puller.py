@@ -116,9 +116,7 @@ class Puller:
         if link is not None and link not in wanted.links:
             wanted.links.append(link)
         if head.stream not in self._tasks:
-            task = asyncio.create_task(self._bring(head.stream), name=f"pull {head.stream.member_id.hex()[:8]}")
-            self._tasks[head.stream] = task
-            task.add_done_callback(lambda _: self._finished(head.stream))
+            self._begin(head.stream)
 
     @property
     def busy(self) -> int:
@@ -134,9 +132,16 @@ class Puller:
 
     # ── one stream ────────────────────────────────────────────────────────────────────────────────
 
-    def _finished(self, stream: Stream) -> None:
+    def _begin(self, stream: Stream) -> None:
+        task = asyncio.create_task(self._bring(stream), name=f"pull {stream.member_id.hex()[:8]}")
+        self._tasks[stream] = task
+        task.add_done_callback(lambda done: self._finished(stream, done))
+
+    def _finished(self, stream: Stream, done: asyncio.Task[None]) -> None:
         self._tasks.pop(stream, None)
         self.walks.pop(stream, None)
+        if stream in self._wanted and not done.cancelled():
+            self._begin(stream)  # wanted again in the moment between its end and this
 
     async def _bring(self, stream: Stream) -> None:
         async with self._slots:
@@ -146,10 +151,10 @@ class Puller:
                 links = self._home.links_to_ask(stream.member_id, [one for one in wanted.links if one.is_open])
                 if not links:
                     break
-                link = links[failures % len(links)]
+                link, target = links[failures % len(links)], wanted.head
                 try:
-                    if await self._bring_from(wanted.head, link):
-                        if self._wanted[stream].head is wanted.head:
+                    if await self._bring_from(target, link):
+                        if wanted.head is target:
                             break
                         continue  # a later head came meanwhile
                 except (NoAnswer, NotThere) as error:

@@ -63,6 +63,7 @@ MAY_USE: dict[str, frozenset[str]] = {
     "rich": frozenset({"cli"}),
     "sqlite_utils": frozenset({"store"}),
     "tantivy": frozenset({"catalog"}),
+    "ifaddr": frozenset({"discovery"}),
     "zeroconf": frozenset({"discovery"}),
     # of the standard library
     "fcntl": frozenset({"folder"}),

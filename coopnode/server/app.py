@@ -34,6 +34,7 @@ from protocol.limits import MAX_MESSAGE_BYTES
 from protocol.session import Role
 
 log = logging.getLogger(__name__)
+LAST_PORT = "last_port"
 MAX_BODY_BYTES = 256 * 1024
 MAX_LINE_BYTES = 128 * 1024
 """Of a request line: long enough that an overlong search is told so in words."""
@@ -74,7 +75,7 @@ async def serve(core: Core, *, on_ready: Callable[[Node], None] | None = None) -
     await runner.setup()
     control = Control(node, stopping.set)
     try:
-        url = await _listen(runner, core.config.host, core.config.port)
+        url = await _listen_as_before(runner, core)
         await node.start(url)
         await control.start(core.folder)
         loop = asyncio.get_running_loop()
@@ -97,6 +98,25 @@ async def _until(stopping: asyncio.Event, node: Node) -> None:
     if node.failed.done():
         error = node.failed.exception()
         raise error if isinstance(error, (NodeError, StoreError)) else NodeError(f"The node had to stop: {error}")
+
+
+async def _listen_as_before(runner: web.AppRunner, core: Core) -> str:
+    """Listen on the port of the settings; where that is any, on the one of the last time if it is still free.
+
+    Members that restart at the same time would lose each other if each came back at a new address.
+    """
+    host, port = core.config.host, core.config.port
+    if port == 0:
+        last = core.store.read(lambda tables: tables.meta.get_int(LAST_PORT))
+        try:
+            url = await _listen(runner, host, last)  # 0 the first time: any
+        except NodeError:
+            url = await _listen(runner, host, 0)
+    else:
+        url = await _listen(runner, host, port)
+    used = runner.addresses[0][1]
+    core.store.write(lambda tables: tables.meta.set_int(LAST_PORT, used))
+    return url
 
 
 async def _listen(runner: web.AppRunner, host: str, port: int) -> str:

@@ -131,7 +131,7 @@ class Control:
         return result
 
     async def _invite(self, **arguments: Any) -> Json:
-        arguments["endpoints"] = arguments.get("endpoints") or [self._node.contact_url]
+        arguments["endpoints"] = arguments.get("endpoints") or self._node.contact_urls or None
         core = self._node.core
         return await self._node.perform(lambda tables: desk.coop_invite(tables, core, **arguments))
 

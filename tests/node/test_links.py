@@ -362,11 +362,9 @@ async def test_a_restored_old_folder_publishes_again_at_the_next_epoch(place: To
     shutil.copytree(tmp_path / "backup", tmp_path / "bert")
     bert = await place.start("bert")
     await bert.add("salt", "edited after the restore")
-    await until(lambda: bert.phase is Phase.READY and bert.version() is not None, "for the way back")
+    await until(lambda: (version := bert.version()) is not None and version.epoch == 1, "for the way back")
+    assert bert.phase is Phase.READY
     await converge(anna, bert)
-    version = bert.version()
-    assert version is not None
-    assert version.epoch == 1
     stream = bert.core.publisher.stream
     skus = anna.core.store.read(lambda tables: sorted(key for key, _ in tables.catalogue.records(stream, "listing")))
     assert skus == [b"flour", b"rye", b"salt"]
