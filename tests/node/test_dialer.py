@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
@@ -13,14 +14,15 @@ import pytest_asyncio
 from aiohttp import web
 
 from coopnode import dialer as dialers
+from coopnode import node as nodes
 from coopnode.dialer import Dialer
 from coopnode.gossiper import Gossiper
 from coopnode.link import Link, Socket
 from protocol import statements
 from protocol.gossip import ItemKind
 from protocol.session import Role
-from tests.node.scenes import Net, Shop, said
-from tests.node.wires import Canary, canary, until
+from tests.node.scenes import Net, Shop, new_folder, said
+from tests.node.wires import Canary, canary, town, until
 
 PUBLIC = "https://shop.example"
 LOOPBACK = "http://127.0.0.1:8420"
@@ -199,6 +201,24 @@ async def test_a_node_behind_a_router_calls_no_loopback(desk: Desk, bird: Canary
     dialer = desk.dialer(LOOPBACK)
     await desk.look(dialer)
     assert (bird.calls, dialer.refusals.total()) == (0, 1)
+
+
+async def test_a_public_node_leaves_loopback_contacts_alone_and_counts_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whole nodes: anna says that she is on the internet, bert that he is at 127.0.0.1. He can still call her."""
+    monkeypatch.setattr(nodes, "LOOK_SECONDS", 0.1)
+    new_folder(tmp_path / "anna", "anna", port=0, public_url=PUBLIC)
+    async with town(tmp_path) as place:
+        anna, bert = await place.found("anna", "bert")
+        await place.stop("bert")  # while there is a link, nobody looks for another
+        await until(lambda: anna.refusals().get("address") == 1, "for the count")
+        bert = await place.start("bert")
+        await until(anna.open_links, "for a link")
+        assert [link.url for link in anna.open_links()] == [None], "bert has called"
+        assert "address" not in bert.refusals()
+        await anna.add("flour", "of anna")
+        await until(lambda: bert.roots().get(anna.core.member_id), "for the catalogue")
 
 
 # ── not too often ────────────────────────────────────────────────────────────────────────────────────
