@@ -362,7 +362,12 @@ async def test_a_restored_old_folder_publishes_again_at_the_next_epoch(place: To
     shutil.copytree(tmp_path / "backup", tmp_path / "bert")
     bert = await place.start("bert")
     await bert.add("salt", "edited after the restore")
-    await until(lambda: bert.phase is Phase.READY and bert.version() is not None, "for the way back")
+
+    def is_back() -> bool:
+        version = bert.version()
+        return bert.phase is Phase.READY and version is not None and version.epoch == 1
+
+    await until(is_back, "for the way back")
     await converge(anna, bert)
     version = bert.version()
     assert version is not None
