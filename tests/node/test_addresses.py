@@ -80,7 +80,7 @@ async def bird() -> AsyncIterator[Canary]:
         ("2001:db8::1", Kind.RESERVED),
         ("::127.0.0.1", Kind.RESERVED),
         ("64:ff9b:1::7f00:1", Kind.RESERVED),
-        *((str(one), Kind.METADATA) for one in METADATA),
+        *((one, Kind.METADATA) for one in sorted(map(str, METADATA))),
         # wrapped
         ("::ffff:127.0.0.1", Kind.LOOPBACK),
         ("::ffff:8.8.8.8", Kind.PUBLIC),
