@@ -1,17 +1,21 @@
 """Opening links: which members to dial, at which of their addresses, and how soon again.
 
-Never believes an address: the handshake shows who is there. Addresses come from the invitation, from
-members' contact statements, from zeroconf and from links that others have opened.
+Never believes an address: `addresses` says where this node may call at all, the handshake shows who is there.
+Addresses come from the invitation, from members' contact statements, from zeroconf and from links that others
+have opened. What one member says of itself costs at most one try at a time and four failing ones a minute.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import aiohttp
 
+from coopnode.addresses import Lookup, NotAllowed, Rule, Source, look_up, open_client, rule_for, source_of
 from coopnode.core import Core
 from coopnode.gossiper import Gossiper
 from coopnode.link import dial
@@ -27,6 +31,12 @@ FIRST_WAIT_MS = 500
 LONGEST_WAIT_MS = 60_000
 LOOK_SECONDS = 1.0
 DIAL_SECONDS = 5.0
+REFUSED_MS = 3_600_000
+"""So long an address that may not be called is not looked at again."""
+MAX_REFUSED = 10_000
+MAX_FAILURES = 4
+FAILURES_MS = 60_000
+"""At most MAX_FAILURES failing tries in so long are made because of one member's contact statement."""
 
 
 @dataclass(slots=True)
@@ -37,17 +47,30 @@ class Patience:
     wait_ms: int = FIRST_WAIT_MS
 
 
-class Dialer:
-    """Keeps up the links that this node wants to have."""
+@dataclass(frozen=True, slots=True)
+class Try:
+    """A try under way, or the link that it has led to."""
 
-    def __init__(self, core: Core, gossiper: Gossiper, client: aiohttp.ClientSession) -> None:
+    address: Address
+    task: asyncio.Task[None]
+
+
+class Dialer:
+    """Keeps up the links that this node wants to have. *own_url* is what we tell the members."""
+
+    def __init__(self, core: Core, gossiper: Gossiper, own_url: str, lookup: Lookup = look_up) -> None:
         self._core = core
         self._gossiper = gossiper
-        self._client = client
+        self._own_url = own_url
+        self._lookup = lookup
         self._patience: dict[str, Patience] = {}
-        self._dialing: dict[str, asyncio.Task[None]] = {}
+        self._dialing: dict[str, Try] = {}
+        self._refused: dict[tuple[str, Source], int] = {}
+        self._failures: dict[bytes, deque[int]] = {}
         self._wake = asyncio.Event()
-        self.own_urls: set[str] = set()
+        self.own_urls: set[str] = {own_url}
+        self.refusals: Counter[str] = Counter()
+        """Addresses that may not be called, by why; whoever writes them down clears it."""
 
     def wake(self) -> None:
         """Look at once: there is a new address or member."""
@@ -57,7 +80,7 @@ class Dialer:
         """Dial whenever a wanted link is missing. Never returns."""
         while True:
             if self._core.is_member:
-                self._look(self._core.store.read(_addresses))
+                self.look()
             self._wake.clear()
             try:
                 await asyncio.wait_for(self._wake.wait(), LOOK_SECONDS)
@@ -66,59 +89,133 @@ class Dialer:
 
     async def stop(self) -> None:
         """End all tries under way."""
-        tasks = list(self._dialing.values())
+        tasks = [one.task for one in self._dialing.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _look(self, addresses: list[Address]) -> None:
+    def look(self) -> None:
+        """Begin the tries that are due now."""
+        addresses = self._core.store.read(_addresses)
+        now_ms = self._core.world.steady_ms()
+        self._forget(addresses, now_ms)
         membership = self._core.need_membership()
         linked = self._gossiper.linked()
         wanted = set(wanted_links(self._core.member_id, membership.roster.tellers, linked, self._core.world.shuffle))
+        open_urls = {link.url for link in self._gossiper.links if link.is_open}
         busy_urls = {link.url for link in self._gossiper.links} | set(self._dialing) | self.own_urls
-        for address in addresses:
-            if address.url in busy_urls or address.member_id == self._core.member_id:
+        busy = {_claim(one.address) for url, one in self._dialing.items() if url not in open_urls}
+        invited = [one.url for one in addresses if source_of(one.source) is Source.OWNER]
+        rules = {source: rule_for(source, self._own_url, invited) for source in Source}
+        for address in sorted(addresses, key=self._turn):
+            member_id, source = address.member_id, source_of(address.source)
+            if address.url in busy_urls or member_id == self._core.member_id:
                 continue
-            if address.member_id is not None and address.member_id not in wanted:
+            if member_id is not None and (member_id not in wanted or _claim(address) in busy):
+                continue
+            if (address.url, source) in self._refused or self._has_failed_enough(address):
                 continue
             patience = self._patience.setdefault(address.url, Patience())
-            now_ms = self._core.world.steady_ms()
             if now_ms < patience.next_ms:
+                continue
+            try:
+                rules[source].check_url(address.url)
+            except NotAllowed as refused:
+                self._refuse(address, refused)
                 continue
             # An address that has answered as somebody else is tried again, but ever more rarely.
             patience.next_ms = now_ms + patience.wait_ms
             patience.wait_ms = min(2 * patience.wait_ms, LONGEST_WAIT_MS)
-            self._start(address.url)
-            if address.member_id is not None:
-                wanted.discard(address.member_id)
+            self._start(address, rules[source])
+            busy_urls.add(address.url)
+            if member_id is not None:
+                wanted.discard(member_id)
 
-    def _start(self, url: str) -> None:
-        task = asyncio.create_task(self._dial(url), name=f"dial {url}")
-        self._dialing[url] = task
-        task.add_done_callback(lambda _: self._dialing.pop(url, None))
+    def _turn(self, address: Address) -> tuple[int, int]:
+        """Order addresses: tried least, then tried longest ago. Else a member's first four might be its only ones."""
+        patience = self._patience.get(address.url) or Patience()
+        return patience.wait_ms, patience.next_ms
 
-    async def _dial(self, url: str) -> None:
-        try:
-            socket = await asyncio.wait_for(dial(self._client, url), DIAL_SECONDS)
-        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-            log.debug("nobody answers at %s: %s", url, error)
-            return
-        started_ms = self._core.world.steady_ms()
-        link = await self._gossiper.run_link(socket, Role.DIALER, url)
-        if link.peer is not None and self._core.world.steady_ms() - started_ms > LONGEST_WAIT_MS:
+    def _start(self, address: Address, rule: Rule) -> None:
+        task = asyncio.create_task(self._dial(address, rule), name=f"dial {address.url}")
+        self._dialing[address.url] = Try(address, task)
+        task.add_done_callback(lambda _: self._dialing.pop(address.url, None))
+
+    async def _dial(self, address: Address, rule: Rule) -> None:
+        url = address.url
+        # A client of its own: no connection and no resolved name is shared between two rules.
+        async with open_client(rule, self._lookup) as client:
+            try:
+                socket = await asyncio.wait_for(dial(client, url), DIAL_SECONDS)
+            except NotAllowed as refused:
+                self._refuse(address, refused)
+                self._fail(address)
+                return
+            except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+                log.debug("nobody answers at %s: %s", url, error)
+                self._fail(address)
+                return
+            started_ms = self._core.world.steady_ms()
+            link = await self._gossiper.run_link(socket, Role.DIALER, url)
+        if link.peer is None or link.peer != (address.member_id or link.peer):
+            self._fail(address)
+        elif self._core.world.steady_ms() - started_ms > LONGEST_WAIT_MS:
             self._patience.pop(url, None)  # it was a good link: try soon
+
+    # ── what has gone wrong ───────────────────────────────────────────────────────────────────────
+
+    def _refuse(self, address: Address, refused: NotAllowed) -> None:
+        log.debug("%s, from %s, is not called: %s", address.url, address.source, refused)
+        self.refusals[f"{address.source}: {refused}"] += 1
+        self._refused[address.url, source_of(address.source)] = self._core.world.steady_ms() + REFUSED_MS
+        while len(self._refused) > MAX_REFUSED:
+            self._refused.pop(next(iter(self._refused)))
+
+    def _fail(self, address: Address) -> None:
+        if address.member_id is not None and source_of(address.source) is Source.MEMBER:
+            failures = self._failures.setdefault(address.member_id, deque(maxlen=MAX_FAILURES))
+            failures.append(self._core.world.steady_ms())
+
+    def _has_failed_enough(self, address: Address) -> bool:
+        if address.member_id is None or source_of(address.source) is not Source.MEMBER:
+            return False
+        return len(self._failures.get(address.member_id, ())) >= MAX_FAILURES
+
+    def _forget(self, addresses: Sequence[Address], now_ms: int) -> None:
+        """Drop what has become old, so that nobody's changing addresses fill the memory."""
+        urls = {one.url for one in addresses}
+        for url in [url for url, one in self._patience.items() if url not in urls and one.next_ms <= now_ms]:
+            del self._patience[url]
+        for key in [key for key, until_ms in self._refused.items() if until_ms <= now_ms]:
+            del self._refused[key]
+        for member_id, failures in list(self._failures.items()):
+            while failures and failures[0] + FAILURES_MS <= now_ms:
+                failures.popleft()
+            if not failures:
+                del self._failures[member_id]
+
+
+def _claim(address: Address) -> tuple[Source, bytes | None]:
+    """Return on whose word an address is tried: of these there is one try at a time."""
+    return source_of(address.source), address.member_id
 
 
 def _addresses(tables: Tables) -> list[Address]:
-    """Return all known addresses: those noted, and those in members' contact statements."""
-    found = {address.url: address for address in tables.peers.addresses()}
+    """Return all known addresses: those noted, and those in members' contact statements.
+
+    Several members may claim one URL: each claim stands for itself, so that nobody can take another's away.
+    """
+    noted = {address.url: address for address in tables.peers.addresses()}
+    found = list(noted.values())
     for item in tables.items.on_topic(statements.CONTACT.encode()):
         contact = statements.read(item.data)
         for url in contact.fields["endpoints"]:
-            known = found.get(url)
-            heard_ms = 0 if known is None else known.heard_ms
-            found[url] = Address(url, contact.member_id, "contact", heard_ms, 0)
-    return sorted(found.values(), key=lambda one: (-one.heard_ms, one.url))
+            known = noted.get(url)
+            if known is None:
+                found.append(Address(url, contact.member_id, "contact", 0, 0))
+            elif known.member_id != contact.member_id:
+                found.append(Address(url, contact.member_id, known.source, known.heard_ms, 0))
+    return sorted(found, key=lambda one: (-one.heard_ms, one.url))
 
 
 def contact_names(tables: Tables) -> dict[bytes, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Concatenate, ParamSpec, TypeVar
@@ -64,7 +65,7 @@ class Node:
         self.url = url
         self.failed = asyncio.get_running_loop().create_future()
         self._client = aiohttp.ClientSession()
-        self._dialer = Dialer(self.core, self.gossiper, self._client)
+        self._dialer = Dialer(self.core, self.gossiper, next(iter(self.contact_urls), url))
         self._dialer.own_urls.add(url)
         await self.follower.start(self._on_writer)
         for name, work in (
@@ -253,7 +254,7 @@ class Node:
     # ── inside ────────────────────────────────────────────────────────────────────────────────────
 
     async def _look_now_and_then(self) -> None:
-        """Judge parked heads again as time passes, and note addresses that have proved themselves."""
+        """Judge parked heads again as time passes, and note addresses that have proved themselves or are refused."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             if self.core.membership is None:
@@ -262,6 +263,9 @@ class Node:
             proved, self.gossiper.on_proved = self.gossiper.on_proved, []
             for url, member_id in proved:
                 await self.write(_note_heard, url, member_id, self.core.world.now_ms())
+            if self._dialer is not None and self._dialer.refusals:
+                refusals, self._dialer.refusals = self._dialer.refusals, Counter()
+                await self.write(_count_refusals, refusals, self.core.world.now_ms())
 
     def _found(self, url: str, member_id: bytes) -> None:
         """Zeroconf has an address."""
@@ -295,6 +299,11 @@ def _own_target(tables: Tables, core: Core) -> list[Head]:
 def _note_heard(tables: Tables, url: str, member_id: bytes, now_ms: int) -> None:
     tables.peers.add_address(url, member_id, "handshake")
     tables.peers.note_heard(url, member_id, now_ms)
+
+
+def _count_refusals(tables: Tables, refusals: Counter[str], now_ms: int) -> None:
+    for why in refusals.elements():
+        tables.meta.count_refusal("address", why, now_ms)
 
 
 def _add_address(tables: Tables, url: str, member_id: bytes | None, source: str) -> None:

@@ -36,7 +36,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("clerk",),
     ("publisher", "answers"),
     ("ingest", "puller"),
-    ("config", "keystore", "highwater", "membership", "link"),
+    ("addresses", "config", "keystore", "highwater", "membership", "link"),
     ("folder", "connectors", "store"),
     ("errors", "world", "__init__"),
 )
@@ -54,7 +54,7 @@ PROTOCOL_MAY_NOT_CALL = frozenset({"open", "print", "input", "exec", "eval", "__
 # What is not ours, and what asks the machine for time, chance, files or processes: the rooms that may have it.
 # An installed library that is missing here is one that docs/decisions.md does not know either.
 MAY_USE: dict[str, frozenset[str]] = {
-    "aiohttp": frozenset({"server", "link", "dialer", "joining", "node"}),
+    "aiohttp": frozenset({"server", "link", "addresses", "dialer", "joining", "node"}),
     "click": frozenset({"cli"}),
     "cryptography": frozenset({"protocol", "keystore"}),
     "jinja2": frozenset({"server"}),
@@ -70,7 +70,7 @@ MAY_USE: dict[str, frozenset[str]] = {
     "http": frozenset({"cli", "demo", "server"}),
     "random": frozenset(),
     "secrets": frozenset({"world"}),
-    "socket": frozenset({"discovery", "cli"}),
+    "socket": frozenset({"addresses", "discovery", "cli"}),
     "sqlite3": frozenset({"store"}),
     "subprocess": frozenset({"demo"}),
     "time": frozenset({"world", "cli", "demo"}),

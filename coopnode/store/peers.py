@@ -24,10 +24,12 @@ class Peers:
         self._connection = connection
 
     def add_address(self, url: str, member_id: bytes | None, source: str) -> None:
-        """Remember a hint; what is known of the address stays."""
+        """Remember a hint; what is known of the address stays, and the source that is trusted most."""
         self._connection.execute(
             "INSERT INTO address (url, member_id, source) VALUES (?, ?, ?) ON CONFLICT (url) DO UPDATE SET"
-            " member_id = coalesce(excluded.member_id, member_id), source = excluded.source",
+            " member_id = coalesce(excluded.member_id, member_id), source = CASE"
+            " WHEN source = 'invitation' OR excluded.source NOT IN ('invitation', 'zeroconf') THEN source"
+            " ELSE excluded.source END",
             (url, member_id, source),
         )
 

@@ -362,8 +362,12 @@ async def test_a_restored_old_folder_publishes_again_at_the_next_epoch(place: To
     shutil.copytree(tmp_path / "backup", tmp_path / "bert")
     bert = await place.start("bert")
     await bert.add("salt", "edited after the restore")
-    await until(lambda: (version := bert.version()) is not None and version.epoch == 1, "for the way back")
-    assert bert.phase is Phase.READY
+
+    def is_back() -> bool:
+        version = bert.version()
+        return bert.phase is Phase.READY and version is not None and version.epoch == 1
+
+    await until(is_back, "for the way back")
     await converge(anna, bert)
     stream = bert.core.publisher.stream
     skus = anna.core.store.read(lambda tables: sorted(key for key, _ in tables.catalogue.records(stream, "listing")))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -148,6 +148,40 @@ async def town(path: Path) -> AsyncIterator[Town]:
     finally:
         for name in list(made.live):
             await made.stop(name)
+
+
+# ── what must not be called ───────────────────────────────────────────────────────────────────────────
+
+
+@dataclass
+class Canary:
+    """Something on this machine that is none of a peer's business; it counts who calls."""
+
+    port: int = 0
+    calls: int = 0
+
+
+@asynccontextmanager
+async def canary(
+    handler: Callable[[web.Request], Awaitable[web.StreamResponse]] | None = None,
+) -> AsyncIterator[Canary]:
+    """Serve HTTP on the loopback. *handler* says what is answered, else 200."""
+    bird = Canary()
+
+    async def answer_all(request: web.Request) -> web.StreamResponse:
+        bird.calls += 1
+        return web.Response(text="secret") if handler is None else await handler(request)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer_all)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    bird.port = runner.addresses[0][1]
+    try:
+        yield bird
+    finally:
+        await runner.cleanup()
 
 
 # ── a peer that may lie ───────────────────────────────────────────────────────────────────────────────

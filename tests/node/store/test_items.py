@@ -183,12 +183,13 @@ def test_an_address_keeps_what_was_proved_when_it_is_heard_of_again(store: Store
         tables.peers.add_address("http://a", None, "invitation")
         tables.peers.add_address("http://b", ME, "zeroconf")
         tables.peers.note_heard("http://a", ME, 50)
-        tables.peers.add_address("http://a", None, "contact")
+        tables.peers.add_address("http://a", None, "handshake")
+        tables.peers.add_address("http://a", None, "zeroconf")
         tables.peers.note_failure("http://b")
 
     store.write(steps)
     one, other = store.read(lambda tables: tables.peers.addresses())
-    assert (one.url, one.member_id, one.source, one.heard_ms) == ("http://a", ME, "contact", 50)
+    assert (one.url, one.member_id, one.source, one.heard_ms) == ("http://a", ME, "invitation", 50)
     assert (other.url, other.failures) == ("http://b", 1)
 
 
