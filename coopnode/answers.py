@@ -6,11 +6,25 @@ from coopnode.puller import stored_segment
 from coopnode.store import Tables
 from coopnode.store.catalogue import Held
 from protocol import head as heads
-from protocol import trie
+from protocol import recon, trie
 from protocol.gossip import ItemKind
 from protocol.head import Stream
 from protocol.limits import MAX_ITEMS, MAX_REPLY_BYTES
-from protocol.messages import Answer, GetOps, GetPages, News, Nodes, Ops, Pages, Question, Since, WalkTrie
+from protocol.messages import (
+    Answer,
+    GetItems,
+    GetOps,
+    GetPages,
+    Items,
+    News,
+    Nodes,
+    Ops,
+    Pages,
+    Question,
+    Reconcile,
+    Since,
+    WalkTrie,
+)
 
 
 def answer(tables: Tables, question: Question) -> Answer:
@@ -24,6 +38,11 @@ def answer(tables: Tables, question: Question) -> Answer:
             return _nodes(tables, question)
         case GetPages():
             return _pages(tables, question)
+        case Reconcile():
+            nonce = tables.meta.get("store_nonce") or bytes(8)
+            return recon.answer(tables.items.ids(), question, nonce, tables.items.last_seq())
+        case GetItems():
+            return _items_by_id(tables, question)
 
 
 def _news(tables: Tables, question: Since) -> News:
@@ -55,6 +74,19 @@ def _news(tables: Tables, question: Since) -> News:
         news.statements,
         news.identities,
     )
+
+
+def _items_by_id(tables: Tables, question: GetItems) -> Items:
+    found = Items(question.request, [], [], [])
+    size = 0
+    for item_id in question.ids:
+        item = tables.items.by_id(item_id)
+        if item is not None:
+            getattr(found, item.kind.value).append(item.data)
+            size += len(item.data)
+        if size > MAX_REPLY_BYTES:
+            break
+    return found
 
 
 def _ops(tables: Tables, question: GetOps) -> Ops:

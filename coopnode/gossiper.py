@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from coopnode.answers import answer
+from coopnode.catchup import reconcile
 from coopnode.core import Core, News
 from coopnode.ingest import Fate, Outcome, head_slot, object_id
 from coopnode.link import Link, NoAnswer, Socket, open_session
@@ -189,7 +190,7 @@ class Gossiper:
                 self._spawn(self._on_status(link, message), "status")
             case Put():
                 await self._take(link, message.identities, message.statements, message.heads)
-            case Since() | messages.GetOps() | messages.WalkTrie() | GetPages():
+            case _ if isinstance(message, messages.Question):
                 self._begin_answer(link, message)
             case Pong():
                 if link in self._pongs:
@@ -203,6 +204,7 @@ class Gossiper:
         """The peer has said where it stands: catch up with its book, then judge it, then go on."""
         try:
             assert link.peer is not None
+            link.store_nonce = status.store_nonce
             if status.slot > self._core.need_membership().roster.slot:
                 await self._fetch_pages(link)
             if link in self.broadcast:
@@ -266,6 +268,9 @@ class Gossiper:
     async def _catch_up(self, link: Link) -> None:
         """Ask a peer for all that has arrived there since we last heard it out."""
         assert link.peer is not None
+        if await self._reconcile(link):
+            await self._pull_what_lags(link)
+            return
         while link.is_open:
             since = await self._home.read(_since, link.peer)
             news = await link.ask(since, messages.News)
@@ -275,6 +280,25 @@ class Gossiper:
             if not news.more:
                 await self._pull_what_lags(link)
                 return
+
+    async def _reconcile(self, link: Link) -> bool:
+        """Compare our items with a peer's when our cursor means nothing there; return whether that was the way."""
+        assert link.peer is not None
+        known = await self._home.read(_cursor, link.peer)
+        if known is not None and known[0] == link.store_nonce:
+            return False
+
+        async def take(items: messages.Items) -> None:
+            await self._take(link, items.identities, items.statements, items.heads)
+
+        try:
+            mark = await reconcile(self._home, link, self._core.world.random_bytes(16), take)
+        except Refused as refused:
+            link.close(refused.reason, refused.detail)
+            return True
+        if mark is not None:
+            await self._home.write(_set_cursor, link.peer, *mark)
+        return mark is not None
 
     async def _pull_what_lags(self, link: Link) -> None:
         """Fetch the bodies of all heads that are ahead of the states that we hold."""
@@ -384,6 +408,10 @@ def _status(tables: Tables, membership: Membership, peer: bytes) -> Status:
 def _since(tables: Tables, peer: bytes) -> Since:
     nonce, cursor = tables.peers.cursor(peer) or (bytes(8), 0)
     return Since(0, nonce, cursor, tables.items.frontier())
+
+
+def _cursor(tables: Tables, peer: bytes) -> tuple[bytes, int] | None:
+    return tables.peers.cursor(peer)
 
 
 def _set_cursor(tables: Tables, peer: bytes, nonce: bytes, cursor: int) -> None:

@@ -48,6 +48,8 @@ class Link:
         self.url = url
         self.peer: bytes | None = None
         self.instance: bytes | None = None
+        self.store_nonce: bytes | None = None
+        """Of the peer's store, as its latest status says."""
         self.opened_ms = 0
         self.judged = asyncio.Event()
         """Set when the peer has been found to be a member and hears of news."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from itertools import pairwise
+from typing import Any, ClassVar, get_args
 
 import msgpack
 
@@ -28,11 +29,17 @@ from protocol.limits import (
     MAX_ITEMS,
     MAX_MESSAGE_BYTES,
     MAX_OPS_BYTES,
+    MAX_RECON_RANGES,
     MAX_SIGNED_BYTES,
     MAX_STREAM,
     MAX_TRIE_DEPTH,
     MAX_WALK_PREFIXES,
+    RECON_LIST,
+    RECON_NAME_BYTES,
 )
+
+# What is said of a range of names in a reconciliation.
+SKIP, FINGERPRINT, LISTED, DIFFERENCE = 0, 1, 2, 3
 
 _U32 = shape.integer(0, 2**32 - 1)
 _U64 = shape.integer(0, MAX_INT)
@@ -67,6 +74,33 @@ def _node(value: Any, name: str) -> None:
         _BODY(value[2], name)
 
 
+def _ranges(*payloads: shape.Check) -> shape.Check:
+    """[bound, mode, payload] with ascending bounds; *payloads* are the checks of the modes from 0 on."""
+    rows = shape.array(
+        shape.rows(
+            ("bound", shape.blob(0, RECON_NAME_BYTES)),
+            ("mode", shape.integer(0, len(payloads) - 1)),
+            ("payload", lambda _value, _name: None),  # below: it depends on the mode
+        ),
+        1,
+        MAX_RECON_RANGES,
+    )
+
+    def check(value: Any, name: str) -> None:
+        rows(value, name)
+        for _, mode, payload in value:
+            payloads[mode](payload, name)
+        bounds = [row[0] for row in value]
+        ascend = all(one < other for one, other in pairwise(bounds[:-1] if bounds[-1] == b"" else bounds))
+        if not ascend or b"" in bounds[:-1]:
+            raise Refused(Reason.OUT_OF_RANGE, f"the bounds of '{name}' must ascend")
+
+    return check
+
+
+_FINGERPRINT = shape.binary(16)
+_NAMES = shape.pieces(RECON_NAME_BYTES, RECON_LIST)
+_IDS = shape.pieces(32, MAX_ITEMS)
 _OPS_BODY = shape.rows(("collection", shape.text(1, MAX_COLLECTION_BYTES)), ("body", shape.blob(1, MAX_OPS_BYTES)))
 _SEGMENT = shape.rows(("rev", _U64), ("bodies", shape.array(_OPS_BODY, 1, MAX_COLLECTIONS)))
 
@@ -294,6 +328,63 @@ class Bye:
     checks: ClassVar[tuple[shape.Check, ...]] = (shape.text(1, 40), shape.text(0, 500))
 
 
+@dataclass(frozen=True, slots=True)
+class Reconcile:
+    """Question: how do our sets differ? Each range of names up to a bound: skipped, its fingerprint, or its names."""
+
+    request: int
+    salt: bytes
+    ranges: list[list[Any]]
+    number: ClassVar[int] = 24
+    checks: ClassVar[tuple[shape.Check, ...]] = (
+        _U32,
+        shape.binary(16),
+        _ranges(shape.nothing, _FINGERPRINT, _NAMES),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciled:
+    """Answer to `Reconcile`: the same ranges or parts of them, and how far my store went when I looked.
+
+    Equal or not asked; the fingerprint of mine; all my ids; or [ids that you did not list, names that I lack].
+    """
+
+    request: int
+    store_nonce: bytes
+    cursor: int
+    ranges: list[list[Any]]
+    number: ClassVar[int] = 25
+    checks: ClassVar[tuple[shape.Check, ...]] = (
+        _U32,
+        _SHORT_ID,
+        _U64,
+        _ranges(shape.nothing, _FINGERPRINT, _IDS, shape.rows(("have", _IDS), ("need", _NAMES))),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class GetItems:
+    """Question: the items with these ids."""
+
+    request: int
+    ids: list[bytes]
+    number: ClassVar[int] = 26
+    checks: ClassVar[tuple[shape.Check, ...]] = (_U32, shape.array(_HASH, 1, MAX_ITEMS))
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """Answer to `GetItems`: those that I (still) hold, maybe fewer."""
+
+    request: int
+    heads: list[bytes]
+    statements: list[bytes]
+    identities: list[bytes]
+    number: ClassVar[int] = 27
+    checks: ClassVar[tuple[shape.Check, ...]] = (_U32, _HEADS, _STATEMENTS, _STATEMENTS)
+
+
 Message = (
     Hello
     | Proof
@@ -311,32 +402,23 @@ Message = (
     | Pong
     | Twin
     | Bye
+    | Reconcile
+    | Reconciled
+    | GetItems
+    | Items
 )
-Question = Since | GetOps | WalkTrie | GetPages
-Answer = News | Ops | Nodes | Pages
-ANSWER_TO: dict[type[Question], type[Answer]] = {Since: News, GetOps: Ops, WalkTrie: Nodes, GetPages: Pages}
-
-KINDS: dict[int, Callable[..., Message]] = {
-    kind.number: kind
-    for kind in (
-        Hello,
-        Proof,
-        Status,
-        Put,
-        Since,
-        News,
-        GetOps,
-        Ops,
-        WalkTrie,
-        Nodes,
-        GetPages,
-        Pages,
-        Ping,
-        Pong,
-        Twin,
-        Bye,
-    )
+Question = Since | GetOps | WalkTrie | GetPages | Reconcile | GetItems
+Answer = News | Ops | Nodes | Pages | Reconciled | Items
+ANSWER_TO: dict[type[Question], type[Answer]] = {
+    Since: News,
+    GetOps: Ops,
+    WalkTrie: Nodes,
+    GetPages: Pages,
+    Reconcile: Reconciled,
+    GetItems: Items,
 }
+
+KINDS: dict[int, Callable[..., Message]] = {kind.number: kind for kind in get_args(Message)}
 
 
 def write(message: Message) -> bytes:

@@ -70,6 +70,10 @@ TURNS: dict[State, tuple[type[Message], ...]] = {
         messages.Nodes,
         messages.GetPages,
         messages.Pages,
+        messages.Reconcile,
+        messages.Reconciled,
+        messages.GetItems,
+        messages.Items,
         Ping,
         Pong,
         Twin,
@@ -255,7 +259,7 @@ class Session:
                 return []
             case Bye():
                 return self._end(None, f"{message.reason}: {message.detail}" if message.detail else message.reason)
-            case messages.News() | messages.Ops() | messages.Nodes() | messages.Pages():
+            case _ if isinstance(message, Answer):
                 return self._on_answer(message, now_ms)
             case _:
                 return [Received(message)]

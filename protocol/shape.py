@@ -52,6 +52,23 @@ def blob(low: int, high: int) -> Check:
     return check
 
 
+def pieces(length: int, most: int) -> Check:
+    """Up to *most* pieces of *length* bytes, joined."""
+
+    def check(value: Any, name: str) -> None:
+        blob(0, most * length)(value, name)
+        if len(value) % length:
+            raise _wrong(name, f"whole pieces of {length} bytes")
+
+    return check
+
+
+def nothing(value: Any, name: str) -> None:
+    """Nil and nothing else."""
+    if value is not None:
+        raise _wrong(name, "nil")
+
+
 def text(low: int, high: int, *, lines: bool = False) -> Check:
     """Text of *low* to *high* bytes of UTF-8 without control characters; *lines* allows line breaks and tabs.
 

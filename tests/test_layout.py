@@ -34,7 +34,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("gossiper", "joining"),
     ("core",),
     ("clerk",),
-    ("publisher", "answers"),
+    ("publisher", "answers", "catchup"),
     ("ingest", "puller"),
     ("addresses", "config", "keystore", "highwater", "membership", "link"),
     ("folder", "connectors", "store"),

@@ -108,6 +108,10 @@ class Items:
             self._frontier = (state, hashlib.sha256(b"".join(row[0] for row in rows)).digest())
         return self._frontier[1]
 
+    def ids(self) -> list[bytes]:
+        """Return the ids of all items: what the frontier is the hash of."""
+        return [row[0] for row in self._connection.execute("SELECT item_id FROM item ORDER BY item_id")]
+
     def keep_evidence(self, slot: bytes, pair: Iterable[bytes], received_ms: int) -> None:
         """Keep two signed things that contradict each other."""
         first, second = sorted(pair)

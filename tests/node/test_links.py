@@ -7,19 +7,37 @@ import shutil
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
 
 from coopnode import desk
+from coopnode.answers import answer
 from coopnode.core import Core, open_core
 from coopnode.folder import Folder
 from coopnode.link import dial
 from coopnode.publisher import Phase
+from coopnode.store import Tables
 from coopnode.world import World
 from protocol.encoding import encode
 from protocol.head import Version
-from protocol.messages import GetOps, Message, Nodes, Ping, Pong, Put, Since, WalkTrie
+from protocol.limits import MAX_RECON_QUESTIONS
+from protocol.messages import (
+    Answer,
+    GetItems,
+    GetOps,
+    Message,
+    Nodes,
+    Ping,
+    Pong,
+    Put,
+    Question,
+    Reconcile,
+    Reconciled,
+    Since,
+    WalkTrie,
+)
 from protocol.session import Role
 from tests.node.scenes import contact, spoilt
 from tests.node.wires import Live, Stock, Town, honest, liar, no_ops, ops_answer, same, town, until
@@ -395,3 +413,106 @@ async def test_twins_are_found_both_halt_and_one_takes_over(place: Town, tmp_pat
     stream = copy.core.publisher.stream
     rye = anna.core.store.read(lambda tables: tables.catalogue.get(stream, "listing", b"rye"))
     assert rye is not None
+
+
+# ── a lost cursor ─────────────────────────────────────────────────────────────────────────────────────
+
+
+async def propose(live: Live, number: int) -> None:
+    for one in range(number):
+        await live.do(desk.vote_propose, title=f"{live.name} {one}", closes_in_ms=3_600_000)
+
+
+def listen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Message, Message]]:
+    """Return a list that fills with every question that any node answers, and its answer."""
+    heard: list[tuple[Message, Message]] = []
+
+    def hear(tables: Tables, question: Question) -> Answer:
+        told = answer(tables, question)
+        heard.append((question, told))
+        return told
+
+    monkeypatch.setattr("coopnode.gossiper.answer", hear)
+    return heard
+
+
+async def test_a_node_that_lost_its_cursors_converges_without_hearing_everything_again(
+    place: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anna, bert = await place.found("anna", "bert")
+    await propose(anna, 120)
+    await converge(anna, bert)
+    await place.stop("bert")
+    await anna.add("flour", "new while bert is away")
+    await propose(anna, 3)
+    core, lock = open_core(Folder(place.path / "bert"), World(), None)
+    core.store.write(lambda tables: tables.peers.forget_cursors())
+    both = set(core.store.read(lambda tables: tables.items.ids()))
+    both &= set(anna.core.store.read(lambda tables: tables.items.ids()))
+    core.store.close()
+    lock.release()
+    heard = listen(monkeypatch)
+    bert = await place.start("bert")
+    await until(lambda: bert.phase is Phase.READY, "for answers")
+    await converge(anna, bert)
+    asked = [question for question, _ in heard]
+    assert not [one for one in asked if isinstance(one, Since) and one.cursor == 0]
+    assert [one for one in asked if isinstance(one, Reconcile)]
+    fetched = [one for question in asked if isinstance(question, GetItems) for one in question.ids]
+    assert 4 <= len(fetched) <= 10
+    assert len(both) > 100
+    assert len(set(fetched) & both) <= 2, "a word of bert's own that it has just replaced, at most"
+    nonce = anna.core.store.read(lambda tables: tables.meta.get("store_nonce"))
+    known = bert.core.store.read(lambda tables: tables.peers.cursor(anna.core.member_id))
+    assert known is not None
+    assert known[0] == nonce
+    assert known[1] <= anna.core.store.read(lambda tables: tables.items.last_seq())
+
+
+async def test_what_only_the_asker_holds_is_sent_to_the_peer(place: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    anna, bert = await place.found("anna", "bert")
+    await propose(anna, 100)
+    await converge(anna, bert)
+    before = anna.frontier()
+    monkeypatch.setattr(bert.node.gossiper, "spread", lambda _news, _source: None)  # what bert says now is lost
+    await propose(bert, 2)
+    assert bert.frontier() != before == anna.frontier()
+    bert.core.store.write(lambda tables: tables.peers.forget_cursors())
+    (link,) = bert.open_links()
+    await bert.node.gossiper._catch_up(link)
+    await converge(anna, bert)
+
+
+@pytest.mark.parametrize("lie", ["equal", "unasked", "endless"])
+async def test_a_peer_that_lies_about_differences_does_no_harm(
+    place: Town, lonely: tuple[Live, Core], monkeypatch: pytest.MonkeyPatch, lie: str
+) -> None:
+    anna, core = lonely
+    await propose(anna, 80)
+    anna.core.store.write(lambda tables: tables.peers.forget_cursors())
+    asked: list[Message] = []
+
+    def reply(message: Message) -> Message | None:
+        asked.append(message)
+        if isinstance(message, Reconcile):
+            rows: list[list[Any]] = [[b"", 2, bytes(32)]]  # one row for all ranges
+            if lie == "equal":
+                rows = [[bound, 0, None] for bound, _, _ in message.ranges]
+            if lie == "endless":
+                rows = [[bound, *([1, bytes(16)] if mode else [0, None])] for bound, mode, _ in message.ranges]
+            return Reconciled(message.request, b"a lie...", 7, rows)
+        return honest(core)(message)
+
+    async with liar(core, anna, reply) as peer:
+        if lie == "unasked":
+            await until(lambda: peer.closed is not None, "for the end")
+            assert peer.goodbye == "unasked"
+        elif lie == "endless":
+            await until(lambda: [one for one in asked if isinstance(one, Since)], "for the other way")
+            assert sum(isinstance(one, Reconcile) for one in asked) == MAX_RECON_QUESTIONS
+        else:
+            await until(lambda: [one for one in asked if isinstance(one, Reconcile)], "for the question")
+            await peer.say(Ping(1))
+            await until(lambda: peer.asked(Pong), "for an answer")
+            assert peer.closed is None
+    await still_well(anna, core)

@@ -271,7 +271,7 @@ def honest(core: Core) -> Say:
     """What an honest node answers from its store."""
 
     def reply(message: Message) -> Message | None:
-        if isinstance(message, messages.Since | messages.GetOps | WalkTrie | messages.GetPages):
+        if isinstance(message, messages.Question):
             return core.store.read(answer, message)
         return None
 

@@ -37,6 +37,10 @@ EXAMPLES: list[Message] = [
     messages.Pong(2**64 - 1),
     messages.Twin(SHORT),
     messages.Bye("leaving", "good night"),
+    messages.Reconcile(1, HASH[:16], [[b"\x01", 0, None], [b"\x02", 1, HASH[:16]], [b"", 2, SHORT * 2]]),
+    messages.Reconciled(1, SHORT, 2, [[b"\x01", 1, HASH[:16]], [b"\x02", 2, HASH], [b"", 3, [HASH, SHORT]]]),
+    messages.GetItems(1, [HASH]),
+    messages.Items(1, [HEAD], [bytes(65)], LOG),
 ]
 """One of each."""
 
@@ -53,7 +57,7 @@ def example(kind: type[Message]) -> Message:
 
 def test_there_is_an_example_of_every_message_and_every_number_is_its_own() -> None:
     assert {type(one) for one in EXAMPLES} == set(get_args(Message)) == set(messages.KINDS.values())
-    assert len(messages.KINDS) == len(EXAMPLES) == 16
+    assert len(messages.KINDS) == len(EXAMPLES) == 20
 
 
 @pytest.mark.parametrize("message", EXAMPLES, ids=lambda one: type(one).__name__)
@@ -115,6 +119,17 @@ SHAPE, RANGE = Reason.WRONG_SHAPE, Reason.OUT_OF_RANGE
         (messages.Bye, {"reason": ""}, RANGE),
         (messages.Bye, {"detail": "\x1b[2J"}, RANGE),
         (messages.Bye, {"detail": "x" * 501}, RANGE),
+        (messages.Reconcile, {"ranges": []}, RANGE),
+        (messages.Reconcile, {"ranges": [[b"", 0, b""]]}, SHAPE),
+        (messages.Reconcile, {"ranges": [[b"", 1, bytes(15)]]}, SHAPE),
+        (messages.Reconcile, {"ranges": [[b"", 2, bytes(9)]]}, SHAPE),
+        (messages.Reconcile, {"ranges": [[b"", 3, [b"", b""]]]}, RANGE),
+        (messages.Reconcile, {"ranges": [[b"\x01", 0, None], [b"\x01", 0, None]]}, RANGE),
+        (messages.Reconcile, {"ranges": [[b"", 0, None], [b"", 0, None]]}, RANGE),
+        (messages.Reconciled, {"ranges": [[b"", 2, bytes(31)]]}, SHAPE),
+        (messages.Reconciled, {"ranges": [[b"", 2, bytes(32 * 1001)]]}, RANGE),
+        (messages.GetItems, {"ids": []}, RANGE),
+        (messages.GetItems, {"ids": [HASH] * 1001}, RANGE),
     ],
 )
 def test_a_field_beyond_its_bounds_is_refused(kind: type[Message], changes: dict[str, Any], reason: Reason) -> None:

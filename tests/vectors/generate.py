@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from protocol import identity, keys, messages, minutes, proof, roster, signing, statements, trie
+from protocol import identity, keys, messages, minutes, proof, recon, roster, signing, statements, trie
 from protocol.encoding import encode
 from protocol.errors import Refused
 from protocol.head import NO_HASH
@@ -1276,6 +1276,10 @@ def messages_vectors() -> list[Vector]:
         "Pong": [21, 0],
         "Twin": [22, id_],
         "Bye": [23, "leaving", ""],
+        "Reconcile": [24, 5, hash_[:16], [[b"\x01", 0, None], [b"\x01\x02", 1, hash_[:16]], [b"", 2, id_ * 2]]],
+        "Reconciled": [25, 5, id_, 80, [[b"\x01", 1, hash_[:16]], [b"\x02", 2, hash_], [b"", 3, [hash_, id_]]]],
+        "GetItems": [26, 6, [hash_]],
+        "Items": [27, 6, [a_head], [a_statement], [first("anna")]],
     }
 
     def read(name: str, what: str, row: Any, expect: str = "ok") -> None:
@@ -1332,6 +1336,34 @@ def messages_vectors() -> list[Vector]:
     put("Bye", 1, "a" * 41, "out_of_range")
     put("Bye", 2, "a\x1b[2J", "out_of_range", "control character")
     put("Bye", 2, "a" * 501, "out_of_range")
+    put("Reconcile", 2, bytes(15), "wrong_shape", "salt too short")
+    put("Reconcile", 3, [], "out_of_range", "no ranges")
+    put("Reconcile", 3, [[bytes([one // 256, one % 256]), 0, None] for one in range(4097)], "out_of_range")
+    put("Reconcile", 3, [[bytes(9), 0, None]], "out_of_range", "bound too long")
+    put("Reconcile", 3, [[b"", 0]], "wrong_shape", "two items")
+    put("Reconcile", 3, [[b"", 3, [b"", b""]]], "out_of_range", "mode of an answer")
+    put("Reconcile", 3, [[b"", False, None]], "wrong_shape", "mode false")
+    put("Reconcile", 3, [[b"", 0, b""]], "wrong_shape", "skipped with a payload")
+    put("Reconcile", 3, [[b"", 1, bytes(15)]], "wrong_shape", "short fingerprint")
+    put("Reconcile", 3, [[b"", 2, b""]], "ok", "no names")
+    put("Reconcile", 3, [[b"", 2, bytes(9)]], "wrong_shape", "a name and a byte")
+    put("Reconcile", 3, [[b"", 2, bytes(8 * 33)]], "out_of_range", "too many names")
+    put("Reconcile", 3, [[b"\x02", 0, None], [b"\x02", 0, None]], "out_of_range", "equal bounds")
+    put("Reconcile", 3, [[b"\x02", 0, None], [b"\x01\xff", 0, None]], "out_of_range", "bounds descend")
+    put("Reconcile", 3, [[b"", 0, None], [b"\x01", 0, None]], "out_of_range", "end before the end")
+    put("Reconcile", 3, [[b"", 0, None], [b"", 0, None]], "out_of_range", "two ends")
+    put("Reconcile", 3, [[b"\x01", 0, None], [b"\x01\x00", 0, None]], "ok", "a beginning comes first")
+    put("Reconciled", 4, [[b"", 2, bytes(31)]], "wrong_shape", "short id")
+    put("Reconciled", 4, [[b"", 2, bytes(32 * 1001)]], "out_of_range", "too many ids")
+    put("Reconciled", 4, [[b"", 3, [b"", b""]]], "ok", "no difference")
+    put("Reconciled", 4, [[b"", 3, [b""]]], "wrong_shape", "no needs")
+    put("Reconciled", 4, [[b"", 3, [bytes(33), b""]]], "wrong_shape", "an id and a byte")
+    put("Reconciled", 4, [[b"", 3, [b"", bytes(8 * 33)]]], "out_of_range", "too many needs")
+    put("Reconciled", 4, [[b"", 4, None]], "out_of_range", "mode 4")
+    put("GetItems", 2, [], "out_of_range", "no ids")
+    put("GetItems", 2, [hash_] * 1001, "out_of_range")
+    put("Items", 1, 2**32, "out_of_range")
+    put("Items", 2, [bytes(65)] * 1001, "out_of_range")
     read("loose", "messages need not be canonical", bytes.fromhex("dc0002cc14cf0000000000000001"))
     read("number 3", "not known", [3, 1], "unknown_kind")
     read("number -1", "not known", [-1], "unknown_kind")
@@ -1345,6 +1377,67 @@ def messages_vectors() -> list[Vector]:
     read("reserved", "c1", b"\xc1", "malformed")
     found.append(vector("very deep", "2000 lists", "message", "too_deep", data="91*2000 c0"))
     found.append(vector("too large", "a byte more than 2 MiB", "message", "too_large", data="00*2097153"))
+    return found
+
+
+def recon_vectors() -> list[Vector]:
+    """One exchange whole, from both sides; then answers of a lazy peer and of liars."""
+    found: list[Vector] = []
+    salt = bits("salt", 16)
+    asker, peer = [[0, 600], [900, 903]], [[3, 600], [700, 704]]
+
+    def ids(ranges: list[list[int]]) -> list[bytes]:
+        return ours.ids_in({"ids": ranges})
+
+    def answered(question: messages.Reconcile, held: list[list[int]] = peer) -> bytes:
+        return messages.write(recon.answer(ids(held), question, bits("store", 8), 80))
+
+    def ask(name: str, what: str, held: list[list[int]], answers: list[bytes], expect: str = "ok") -> None:
+        told = [one.hex() for one in answers]
+        found.append(vector(name, what, "reconcile_ask", expect, ids=held, salt=salt.hex(), answers=told))
+
+    def reply(name: str, what: str, held: list[list[int]], question: messages.Reconcile) -> None:
+        data = messages.write(question).hex()
+        found.append(vector(name, what, "reconcile_answer", ids=held, question=data))
+
+    def told(*ranges: list[Any]) -> bytes:
+        return encode([25, 1, bits("store", 8), 80, list(ranges)])
+
+    asking = recon.Reconciler(ids(asker), salt)
+    answers: list[bytes] = []
+    ask("first question", "the fingerprints of 16 parts", asker, [])
+    while not asking.done:
+        (question,) = asking.questions()
+        number = len(answers) + 1
+        reply(f"answer {number}", "what differs is split or listed", peer, question)
+        answers.append(answered(question))
+        answer = messages.read(answers[-1])
+        assert isinstance(answer, messages.Reconciled)
+        asking.receive(question, answer)
+        ask(f"after answer {number}", "what is known by then", asker, answers)
+    (question,) = recon.Reconciler(ids(asker), salt).questions()
+    reply("equal", "one range says it all", asker, question)
+    reply("few here", "all ids of a range are listed", [[0, 20]], question)
+    reply("none here", "empty lists", [], question)
+    few = recon.Reconciler(ids([[0, 5]]), salt).questions()[0]
+    ask("few", "are listed at once", [[0, 5]], [answered(few)])
+    reply("few asked", "have and need", [[1, 9]], few)
+    reply("few asked of many", "more than 1000 are split", [[0, 1100]], few)
+    ask("nothing", "all is lacking", [], [answered(recon.Reconciler([], salt).questions()[0], [[0, 3]])])
+    ask("all ids of a range", "both directions", asker, [answered(question, [[20, 40]])])
+    first_bound = question.ranges[0][0]
+    ask("cut short", "the rest is asked again", asker, [told([first_bound, 0, None])])
+    ask("cut within a range", "the rest of it is asked again", [[0, 5]], [told([b"\x80", 0, None])])
+    ask("not asked", "two ranges in one row", asker, [told([b"", 1, bytes(16)])], "unasked")
+    ask("answers nothing", "ends where it should begin", asker, [answers[0], told([b"\x00", 0, None])], "unasked")
+    ask(
+        "id out of its range",
+        "another range's",
+        [[0, 5]],
+        [told([b"\x00", 2, ids([[7, 8]])[0]], [b"", 0, None])],
+        "unasked",
+    )
+    ask("needs what is not here", "not listed", [[0, 5]], [told([b"", 3, [b"", bytes(8)]])], "unasked")
     return found
 
 
@@ -1846,6 +1939,7 @@ FILES: dict[str, tuple[str, str, Callable[[], list[Vector]]]] = {
     "proofs": ("7.6", "presence and absence", proofs_vectors),
     "heads": ("8", "heads and which of two holds", heads_vectors),
     "messages": ("9.3", "every message", messages_vectors),
+    "reconciliation": ("9.6", "one exchange from both sides, and liars", recon_vectors),
     "sessions": ("9.2, 9.3", "handshakes", sessions_vectors),
     "minutes": ("10.1 to 10.4", "charter, pages, certificates, state", minutes_vectors),
     "invitations": ("10.5", "the text that a newcomer gets", invitations_vectors),

@@ -851,6 +851,30 @@ def node_item(value: Any) -> None:
     (binary(0, 1114112) if value[1] else many(16, 16, row(COUNT, COUNT, KEY)))(value[2])
 
 
+def nil(value: Any) -> None:
+    want(value is None, "wrong_shape")
+
+
+def pieces(length: int, most: int) -> Check:
+    def check(value: Any) -> None:
+        binary(0, length * most)(value)
+        want(len(value) % length == 0, "wrong_shape")
+
+    return check
+
+
+def ranges(*payloads: Check) -> Check:
+    def check(value: Any) -> None:
+        many(1, 4096, row(binary(0, 8), integer(0, len(payloads) - 1), lambda _: None))(value)
+        before = b""
+        for place, (bound, mode, payload) in enumerate(value):
+            payloads[mode](payload)
+            want(bound > before or (bound == b"" and place == len(value) - 1), "out_of_range")
+            before = bound
+
+    return check
+
+
 U32 = integer(0, 2**32 - 1)
 A_HEAD, A_SIGNED = binary(65, 576), binary(65, 16448)
 NEWS = (many(0, 1000, A_HEAD), many(0, 1000, A_SIGNED), many(0, 1000, A_SIGNED))
@@ -873,6 +897,10 @@ MESSAGES: dict[int, tuple[Check, ...]] = {
     21: (COUNT,),
     22: (binary(8),),
     23: (words(1, 40), words(0, 500)),
+    24: (U32, binary(16), ranges(nil, binary(16), pieces(8, 32))),
+    25: (U32, binary(8), COUNT, ranges(nil, binary(16), pieces(32, 1000), row(pieces(32, 1000), pieces(8, 32)))),
+    26: (U32, many(1, 1000, KEY)),
+    27: (U32, *NEWS),
 }
 
 
@@ -908,7 +936,7 @@ def session(i: In) -> Out:
         if state == "closed":
             continue
         one = message(data)
-        allowed = {"hello": (1, 23), "proof": (2, 23), "open": range(10, 24)}[state]
+        allowed = {"hello": (1, 23), "proof": (2, 23), "open": range(10, 28)}[state]
         want(one[0] in allowed, "out_of_turn")
         if one[0] == 23:
             state = "closed"
@@ -928,7 +956,7 @@ def session(i: In) -> Out:
             waiting = {number: question[0] + 1 for number, question in enumerate(questions, 1)}
         elif one[0] == 20:
             sent.append(pack([21, one[1]]))
-        elif one[0] in (13, 15, 17, 19):
+        elif one[0] in (13, 15, 17, 19, 25, 27):
             want(waiting.pop(one[1], None) == one[0], "unasked")
             answered += not i.get("late")
     return {"state": state, "sent": [one.hex() for one in sent], "answered": answered}
@@ -1247,6 +1275,118 @@ def op_head_now(i: In) -> Out:
 
 def op_message(i: In) -> Out:
     return {"number": message(unhex(i["data"]))[0]}
+
+
+TOP = b"\xff" * 9
+
+
+def ids_in(i: In) -> list[bytes]:
+    return [sha(f"item {number}".encode()) for begin, end in i["ids"] for number in range(begin, end)]
+
+
+def placed(rows: list[list[Any]]) -> list[tuple[bytes, bytes, int, Any]]:
+    bounds = [b"", *[one[0] or TOP for one in rows]]
+    return [(bounds[at], bounds[at + 1], one[1], one[2]) for at, one in enumerate(rows)]
+
+
+def cut_up(names: list[bytes], upper: bytes, salt: bytes, most: int) -> list[list[Any]]:
+    number = min(most, (len(names) + 15) // 16)
+    rows = []
+    for k in range(number):
+        part = names[k * len(names) // number : (k + 1) * len(names) // number]
+        bound = b"" if upper == TOP else upper
+        if k < number - 1:
+            right = names[(k + 1) * len(names) // number]
+            bound = next(right[:n] for n in range(1, 9) if right[:n] > part[-1])
+        rows.append([bound, 1, sha(salt + b"".join(part))[:16]])
+    return rows
+
+
+def rows_out(rows: list[list[Any]]) -> list[list[Any]]:
+    def text(value: Any) -> Any:
+        return [one.hex() for one in value] if type(value) is list else value.hex() if value is not None else None
+
+    return [[bound.hex(), mode, text(payload)] for bound, mode, payload in rows]
+
+
+def op_reconcile_answer(i: In) -> Out:
+    _, _, salt, asked = message(unhex(i["question"]))
+    ids = {sha(salt + one)[:8]: one for one in ids_in(i)}
+    rows: list[list[Any]] = []
+    for lower, upper, mode, payload in placed(asked):
+        ours = sorted(name for name in ids if lower <= name < upper)
+        bound = b"" if upper == TOP else upper
+        told = [[bound, 0, None]]
+        if mode == 1 and payload != sha(salt + b"".join(ours))[:16]:
+            told = [[bound, 2, b"".join(ids[name] for name in ours)]]
+            if len(ours) > 32:
+                told = cut_up(ours, upper, salt, 64)
+        if mode == 2 and len(ours) > 1000:
+            told = cut_up(ours, upper, salt, 64)
+        elif mode == 2:
+            listed = {payload[at : at + 8] for at in range(0, len(payload), 8)}
+            have, need = [one for one in ours if one not in listed], sorted(listed - set(ours))
+            if have or need:
+                told = [[bound, 3, [b"".join(ids[name] for name in have), b"".join(need)]]]
+        if rows and rows[-1][1] == told[0][1] == 0:
+            rows.pop()
+        rows += told
+    return {"ranges": rows_out(rows)}
+
+
+def op_reconcile_ask(i: In) -> Out:
+    salt = unhex(i["salt"])
+    ids = {sha(salt + one)[:8]: one for one in ids_in(i)}
+    wanted, waiting, asked = [(b"", TOP)], list[list[list[Any]]](), list[Any]()
+    lacking: set[bytes] = set()
+    spare: set[bytes] = set()
+
+    def within(lower: bytes, upper: bytes) -> list[bytes]:
+        return sorted(name for name in ids if lower <= name < upper)
+
+    def put() -> None:
+        rows: list[list[Any]] = []
+        at = b""
+        for lower, upper in wanted:
+            if lower > at:
+                rows.append([lower, 0, None])
+            names, bound = within(lower, upper), b"" if upper == TOP else upper
+            small = [[bound, 2, b"".join(names)]]
+            rows += small if len(names) <= 32 else cut_up(names, upper, salt, 64 if asked else 16)
+            at = upper
+        if rows:
+            waiting.append(rows)
+            asked.append(rows_out(rows))
+        wanted.clear()
+
+    put()
+    for answer in i["answers"]:
+        question = [one for one in placed(waiting.pop(0)) if one[2] != 0]
+        end = b""
+        for lower, upper, mode, payload in placed(message(unhex(answer))[4]):
+            end = upper
+            if mode == 0:
+                continue
+            want(any(one[0] <= lower and upper <= one[1] for one in question), "unasked")
+            ours = within(lower, upper)
+            if mode == 1:
+                wanted += [(lower, upper)] if payload != sha(salt + b"".join(ours))[:16] else []
+                continue
+            whole, need = (payload, b"") if mode == 2 else payload
+            theirs = {sha(salt + one)[:8]: one for one in (whole[at : at + 32] for at in range(0, len(whole), 32))}
+            want(all(lower <= name < upper for name in theirs), "unasked")
+            lacking |= {item for name, item in theirs.items() if name not in ids}
+            gone = [need[at : at + 8] for at in range(0, len(need), 8)]
+            want(all(name in ours for name in gone), "unasked")
+            spare |= {ids[name] for name in (gone if mode == 3 else set(ours) - set(theirs))}
+        want(end > question[0][0], "unasked")
+        wanted += [(max(lower, end), upper) for lower, upper, _, _ in question if upper > end]
+        put()
+    return {"asked": asked, "lacking": hexed(lacking), "spare": hexed(spare), "done": not waiting}
+
+
+def hexed(ids: set[bytes]) -> list[str]:
+    return sorted(one.hex() for one in ids)
 
 
 def op_transcript(i: In) -> Out:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +19,7 @@ from protocol import (
     polls,
     proof,
     pull,
+    recon,
     records,
     roster,
     session,
@@ -228,6 +230,46 @@ def op_head_now(i: In) -> Out:
 
 def op_message(i: In) -> Out:
     return {"number": messages.read(unhex(i["data"])).number}
+
+
+def ids_in(i: In) -> list[bytes]:
+    return [hashlib.sha256(f"item {k}".encode()).digest() for begin, end in i["ids"] for k in range(begin, end)]
+
+
+def ranges_out(ranges: list[list[Any]]) -> list[list[Any]]:
+    def text(value: Any) -> Any:
+        if isinstance(value, list):
+            return [text(one) for one in value]
+        return None if value is None else value.hex()
+
+    return [[bound.hex(), mode, text(payload)] for bound, mode, payload in ranges]
+
+
+def op_reconcile_answer(i: In) -> Out:
+    question = messages.read(unhex(i["question"]))
+    assert isinstance(question, messages.Reconcile)
+    return {"ranges": ranges_out(recon.answer(ids_in(i), question, bytes(8), 0).ranges)}
+
+
+def op_reconcile_ask(i: In) -> Out:
+    asking = recon.Reconciler(ids_in(i), unhex(i["salt"]))
+    waiting = asking.questions()
+    asked, lacking, spare = list(waiting), set[bytes](), set[bytes]()
+    for data in i["answers"]:
+        answer = messages.read(unhex(data))
+        assert isinstance(answer, messages.Reconciled)
+        told = asking.receive(waiting.pop(0), answer)
+        lacking.update(told.lacking)
+        spare.update(told.spare)
+        more = asking.questions()
+        waiting += more
+        asked += more
+    return {
+        "asked": [ranges_out(one.ranges) for one in asked],
+        "lacking": sorted(one.hex() for one in lacking),
+        "spare": sorted(one.hex() for one in spare),
+        "done": asking.done,
+    }
 
 
 def op_transcript(i: In) -> Out:

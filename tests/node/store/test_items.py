@@ -74,6 +74,14 @@ def test_a_slot_belongs_to_its_kind(store: Store) -> None:
     assert [item.item_id for item in store.read(lambda tables: tables.items.of_kind(ItemKind.HEAD, b"x" * 20))] == []
 
 
+def test_the_ids_are_those_of_the_frontier_in_order(store: Store) -> None:
+    assert store.read(lambda tables: tables.items.ids()) == []
+    put(store, b"a", 1)
+    put(store, b"b", 2, ItemKind.HEAD)
+    put(store, b"a", 3)
+    assert store.read(lambda tables: tables.items.ids()) == sorted([name(2), name(3)])
+
+
 def test_a_cursor_never_goes_back_even_when_all_is_gone(store: Store) -> None:
     last = put(store, b"a", 1)
     remove(store, 1)
