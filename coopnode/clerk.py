@@ -173,16 +173,7 @@ class Clerk:
         after = before.after_page(official)
         tables.book.append(official.page.slot, official.page.page_id, data)
         for newcomer in before.newcomers(official):
-            for one in newcomer.log:
-                if not tables.items.has(one.statement_id):
-                    tables.items.put(
-                        ItemKind.IDENTITY,
-                        one.statement_id,
-                        one.statement_id,
-                        newcomer.member_id,
-                        one.signed.to_bytes(),
-                        self._world.now_ms(),
-                    )
+            self._ingest.keep_identity(tables, newcomer)
         self._ingest.membership = after
         self._forget_done(tables, official, after)
 

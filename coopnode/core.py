@@ -27,7 +27,6 @@ from protocol import invitation, minutes, polls, records, statements
 from protocol.errors import Refused
 from protocol.gossip import Item, ItemKind
 from protocol.head import Head
-from protocol.identity import Identity
 from protocol.invitation import Invitation
 from protocol.records import PROFILE, PROFILE_KEY
 from protocol.statements import Statement
@@ -240,20 +239,7 @@ class Core:
         tables.book.append(0, coop_id, bundle)
         self.ingest.membership = membership.begin(genesis)
         for founder in genesis.founders:
-            self.keep_identity(tables, founder)
-
-    def keep_identity(self, tables: Tables, identity: Identity) -> None:
-        """Keep the statements of an identity that has been checked."""
-        for one in identity.log:
-            if not tables.items.has(one.statement_id):
-                tables.items.put(
-                    ItemKind.IDENTITY,
-                    one.statement_id,
-                    one.statement_id,
-                    identity.member_id,
-                    one.signed.to_bytes(),
-                    self.world.now_ms(),
-                )
+            self.ingest.keep_identity(tables, founder)
 
     def invite(self, tables: Tables, uses: int, days: int, endpoints: Sequence[str]) -> tuple[str, News]:
         """Write an invitation; return its text."""

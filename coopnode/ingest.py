@@ -22,7 +22,7 @@ from protocol import minutes, polls, roster, signing, statements
 from protocol.errors import Reason, Refused
 from protocol.gossip import Item, ItemKind
 from protocol.head import Head
-from protocol.identity import IdentityStatement
+from protocol.identity import Identity, IdentityStatement
 from protocol.limits import MAX_IDENTITY_STATEMENTS
 from protocol.statements import Statement
 
@@ -141,6 +141,13 @@ class Ingest:
                     if kind is ItemKind.HEAD:
                         tables.catalogue.drop_head(heads.read(item.data).stream)
         return dropped
+
+    def keep_identity(self, tables: Tables, identity: Identity) -> None:
+        """Keep the statements of an identity that a charter or an official page has brought and shown right."""
+        for one in identity.log:
+            if not tables.items.has(one.statement_id):
+                data = one.signed.to_bytes()
+                self._keep(tables, ItemKind.IDENTITY, one.statement_id, one.statement_id, identity.member_id, data)
 
     # ── one judge a kind ──────────────────────────────────────────────────────────────────────────
 
