@@ -19,7 +19,7 @@ from coopnode import config as configs
 from coopnode import desk, keystore
 from coopnode.core import Core, open_core
 from coopnode.folder import Folder
-from coopnode.joining import join
+from coopnode.gossip.joining import join
 from coopnode.node import Node
 from coopnode.server.app import serve
 from coopnode.world import World

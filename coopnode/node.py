@@ -18,14 +18,14 @@ import aiohttp
 
 from coopnode.catalog.follower import Follower
 from coopnode.core import Core, News
-from coopnode.dialer import Dialer
-from coopnode.discovery import Discovery
-from coopnode.gossiper import Gossiper, Incoming
+from coopnode.gossip.dialer import Dialer
+from coopnode.gossip.discovery import Discovery
+from coopnode.gossip.gossiper import Gossiper, Incoming
+from coopnode.gossip.joining import keep_applying
+from coopnode.gossip.link import Link
+from coopnode.gossip.puller import Pulled, Puller, Staged
 from coopnode.ingest import Outcome
-from coopnode.joining import keep_applying
-from coopnode.link import Link
 from coopnode.publisher import Phase
-from coopnode.puller import Pulled, Puller, Staged
 from coopnode.store import StoreError, Tables
 from protocol import head as heads
 from protocol.gossip import ItemKind

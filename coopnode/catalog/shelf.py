@@ -17,7 +17,7 @@ from typing import Any
 from coopnode.catalog.index import Found
 from coopnode.connectors.money import format_milli, format_minor
 from coopnode.core import Core
-from coopnode.dialer import contact_names
+from coopnode.gossip.dialer import contact_names
 from coopnode.store import Tables
 from protocol import head as heads
 from protocol import records, statements

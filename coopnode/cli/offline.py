@@ -15,7 +15,7 @@ from coopnode.catalog.shelf import Json, Shelf
 from coopnode.core import Core, open_core
 from coopnode.errors import NodeError
 from coopnode.folder import Folder
-from coopnode.joining import join
+from coopnode.gossip.joining import join
 from coopnode.store import Tables
 from coopnode.world import World
 

@@ -21,7 +21,7 @@ from coopnode.catalog.shelf import Json, Memory, Shelf
 from coopnode.core import Core
 from coopnode.errors import NodeError
 from coopnode.folder import Folder, write_durably
-from coopnode.joining import join
+from coopnode.gossip.joining import join
 from coopnode.node import Node
 from coopnode.store import StoreError, Tables
 

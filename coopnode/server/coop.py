@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from coopnode.answers import answer
 from coopnode.errors import BadInput, NodeError, NotFound
+from coopnode.gossip.answers import answer
 from coopnode.ingest import Fate
 from coopnode.node import Node
 from protocol import shape

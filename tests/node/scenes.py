@@ -18,10 +18,10 @@ from hypothesis import HealthCheck, settings
 
 from coopnode import config as configs
 from coopnode import keystore
-from coopnode.answers import answer
 from coopnode.config import Config
 from coopnode.core import Core, News, open_core
 from coopnode.folder import Folder, Lock
+from coopnode.gossip.answers import answer
 from coopnode.ingest import Outcome
 from coopnode.publisher import Phase
 from coopnode.store import Tables

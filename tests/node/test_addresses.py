@@ -12,7 +12,7 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coopnode.addresses import (
+from coopnode.gossip.addresses import (
     METADATA,
     Judge,
     Kind,

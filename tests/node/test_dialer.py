@@ -13,11 +13,11 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
-from coopnode import dialer as dialers
 from coopnode import node as nodes
-from coopnode.dialer import Dialer
-from coopnode.gossiper import Gossiper
-from coopnode.link import Link, Socket
+from coopnode.gossip import dialer as dialers
+from coopnode.gossip.dialer import Dialer
+from coopnode.gossip.gossiper import Gossiper
+from coopnode.gossip.link import Link, Socket
 from protocol import statements
 from protocol.gossip import ItemKind
 from protocol.session import Role

@@ -13,10 +13,10 @@ import pytest
 import pytest_asyncio
 
 from coopnode import desk
-from coopnode.answers import answer
 from coopnode.core import Core, open_core
 from coopnode.folder import Folder
-from coopnode.link import dial
+from coopnode.gossip.answers import answer
+from coopnode.gossip.link import dial
 from coopnode.publisher import Phase
 from coopnode.store import Tables
 from coopnode.world import World
@@ -432,7 +432,7 @@ def listen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Message, Message]]:
         heard.append((question, told))
         return told
 
-    monkeypatch.setattr("coopnode.gossiper.answer", hear)
+    monkeypatch.setattr("coopnode.gossip.gossiper.answer", hear)
     return heard
 
 

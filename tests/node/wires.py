@@ -14,11 +14,11 @@ import aiohttp
 from aiohttp import web
 
 from coopnode import desk
-from coopnode.answers import answer
 from coopnode.core import Core, News, open_core
 from coopnode.folder import Folder, Lock
-from coopnode.joining import join
-from coopnode.link import Link
+from coopnode.gossip.answers import answer
+from coopnode.gossip.joining import join
+from coopnode.gossip.link import Link
 from coopnode.node import Node
 from coopnode.publisher import Phase
 from coopnode.server.app import make_runner

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 import aiohttp
 
-from coopnode.addresses import Lookup, NotAllowed, Rule, Source, look_up, open_client, rule_for, source_of
 from coopnode.core import Core
-from coopnode.gossiper import Gossiper
-from coopnode.link import dial
+from coopnode.gossip.addresses import Lookup, NotAllowed, Rule, Source, look_up, open_client, rule_for, source_of
+from coopnode.gossip.gossiper import Gossiper
+from coopnode.gossip.link import dial
 from coopnode.store import Tables
 from coopnode.store.peers import Address
 from protocol import statements

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
-from coopnode.link import Link, NoAnswer
+from coopnode.gossip.link import Link, NoAnswer
 from coopnode.store import Tables
 from coopnode.store.catalogue import Held
 from coopnode.store.tries import Changed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from coopnode.puller import stored_segment
+from coopnode.gossip.puller import stored_segment
 from coopnode.store import Tables
 from coopnode.store.catalogue import Held
 from protocol import head as heads

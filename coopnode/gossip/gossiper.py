@@ -13,14 +13,14 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
-from coopnode.answers import answer
-from coopnode.catchup import reconcile
 from coopnode.core import Core, News
+from coopnode.gossip.answers import answer
+from coopnode.gossip.catchup import reconcile
+from coopnode.gossip.link import Link, NoAnswer, Socket, open_session
+from coopnode.gossip.puller import Puller
 from coopnode.ingest import Fate, Outcome, head_slot, object_id
-from coopnode.link import Link, NoAnswer, Socket, open_session
 from coopnode.membership import Membership, settled_id
 from coopnode.publisher import Phase
-from coopnode.puller import Puller
 from coopnode.store import Tables
 from protocol import head as heads
 from protocol import identity as identities

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
+from coopnode.gossip.link import Link
 from coopnode.ingest import object_id
-from coopnode.link import Link
 from coopnode.store import Tables
 from protocol.errors import Reason, Refused
 from protocol.limits import MAX_ITEMS, MAX_REPLY_BYTES, RECON_FROM_ITEMS
