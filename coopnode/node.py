@@ -20,10 +20,12 @@ from coopnode.catalog.follower import Follower
 from coopnode.core import Core, News
 from coopnode.gossip.dialer import Dialer
 from coopnode.gossip.discovery import Discovery
+from coopnode.gossip.forgers import Forgers
 from coopnode.gossip.gossiper import Gossiper, Incoming
 from coopnode.gossip.joining import keep_applying
 from coopnode.gossip.link import Link
 from coopnode.gossip.puller import Pulled, Puller, Staged
+from coopnode.gossip.throttle import Throttle
 from coopnode.ingest import Outcome
 from coopnode.publisher import Phase
 from coopnode.store import StoreError, Tables
@@ -45,6 +47,8 @@ class Node:
         self.core = core
         self.follower = Follower(core.folder.index, core.store)
         self.puller = Puller(self)
+        self.throttle = Throttle(self)
+        self.forgers = Forgers(self)
         self.gossiper = Gossiper(self)
         self.url = ""
         self.failed: asyncio.Future[None] | None = None
@@ -67,10 +71,12 @@ class Node:
         self._client = aiohttp.ClientSession()
         self._dialer = Dialer(self.core, self.gossiper, next(iter(self.contact_urls), url))
         self._dialer.own_urls.add(url)
+        self._dialer.shunned = self.forgers.resting
         await self.follower.start(self._on_writer)
         for name, work in (
             ("batches", self._take_batches()),
             ("look", self._look_now_and_then()),
+            ("throttle", self.throttle.run()),
             ("dial", self._dialer.run()),
             ("anti-entropy", self.gossiper.ask_now_and_then()),
             ("join", keep_applying(self, self._client)),
@@ -87,6 +93,7 @@ class Node:
         if self._dialer is not None:
             await self._dialer.stop()
         await self.gossiper.stop()
+        await self.forgers.stop()
         await self.puller.stop()
         for task in self._tasks:
             task.cancel()
@@ -140,9 +147,7 @@ class Node:
         if news.published:
             # The mark must be on the disk before any head leaves.
             await self._on_writer(self.core.announced, news)
-        self.gossiper.spread(news, came_from)
-        for head in news.heads:
-            self.puller.want(head, came_from)
+        self.pass_on(self.throttle.sort(news, came_from), came_from)
         for published in news.published:
             self.follower.feed(published.head.stream, published.changed, published.change_seq)
         if news.roster_changed:
@@ -152,12 +157,21 @@ class Node:
             if self._dialer is not None:
                 self._dialer.wake()
 
+    def pass_on(self, news: News, came_from: Link | None) -> None:
+        """Tell the links of items, and fetch what is behind heads."""
+        self.gossiper.spread(news, came_from)
+        for head in news.heads:
+            self.puller.want(head, came_from)
+
     async def take(self, items: Sequence[Incoming], came_from: Link | None) -> list[Outcome]:
         """Judge and keep items together with whatever else comes in now: one commit a batch."""
         future: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
         self._incoming.append((items, came_from, future))
         self._batch_due.set()
-        return await future
+        outcomes = await future
+        if came_from is not None:
+            self.forgers.look(came_from, items, outcomes)
+        return outcomes
 
     async def _take_batches(self) -> None:
         while True:
@@ -213,7 +227,11 @@ class Node:
         head = heads.read(data)
         await self.take([(ItemKind.HEAD, data)], link)
         known = await self.read(lambda tables: tables.items.has(head.head_id))
-        return head if known else None
+        return head if known and self.throttle.may_fetch(head) else None
+
+    def may_fetch(self, head: Head) -> bool:
+        """Whether the body of *head* may be fetched now."""
+        return self.throttle.may_fetch(head)
 
     def links_to_ask(self, author: bytes, offering: list[Link]) -> list[Link]:
         """Return open links: the author's own, then those that offer, then the others by chance."""
@@ -256,7 +274,7 @@ class Node:
     async def _look_now_and_then(self) -> None:
         """Judge parked heads again as time passes, and note addresses that have proved themselves or are refused."""
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(self._until_look_seconds())
             if self.core.membership is None:
                 continue
             await self.perform(lambda tables: (None, self.core.look(tables)))
@@ -266,6 +284,12 @@ class Node:
             if self._dialer is not None and self._dialer.refusals:
                 refusals, self._dialer.refusals = self._dialer.refusals, Counter()
                 await self.write(_count_refusals, refusals, self.core.world.now_ms())
+
+    def _until_look_seconds(self) -> float:
+        due_ms = self.core.publish_due_ms
+        if due_ms is None:
+            return LOOK_SECONDS
+        return min(LOOK_SECONDS, max(0.01, (due_ms - self.core.world.steady_ms()) / 1000))
 
     def _found(self, url: str, member_id: bytes) -> None:
         """Zeroconf has an address."""

@@ -43,7 +43,7 @@ INSIDE: dict[str, tuple[tuple[str, ...], ...]] = {
     "gossip": (
         ("dialer", "discovery"),
         ("gossiper", "joining"),
-        ("answers", "catchup"),
+        ("answers", "catchup", "forgers", "throttle"),
         ("puller",),
         ("link", "addresses"),
         ("__init__",),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import aiohttp
@@ -69,6 +69,8 @@ class Dialer:
         self._failures: dict[bytes, deque[int]] = {}
         self._wake = asyncio.Event()
         self.own_urls: set[str] = {own_url}
+        self.shunned: Callable[[], Iterable[bytes]] = tuple
+        """Members that are not called for now."""
         self.refusals: Counter[str] = Counter()
         """Addresses that may not be called, by why; whoever writes them down clears it."""
 
@@ -102,6 +104,7 @@ class Dialer:
         membership = self._core.need_membership()
         linked = self._gossiper.linked()
         wanted = set(wanted_links(self._core.member_id, membership.roster.tellers, linked, self._core.world.shuffle))
+        wanted -= set(self.shunned())
         open_urls = {link.url for link in self._gossiper.links if link.is_open}
         busy_urls = {link.url for link in self._gossiper.links} | set(self._dialing) | self.own_urls
         busy = {_claim(one.address) for url, one in self._dialing.items() if url not in open_urls}

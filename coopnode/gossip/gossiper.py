@@ -16,8 +16,10 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 from coopnode.core import Core, News
 from coopnode.gossip.answers import answer
 from coopnode.gossip.catchup import reconcile
+from coopnode.gossip.forgers import Forgers
 from coopnode.gossip.link import Link, NoAnswer, Socket, open_session
 from coopnode.gossip.puller import Puller
+from coopnode.gossip.throttle import Throttle
 from coopnode.ingest import Fate, Outcome, head_slot, object_id
 from coopnode.membership import Membership, settled_id
 from coopnode.publisher import Phase
@@ -57,6 +59,14 @@ class Home(Protocol):
     @property
     def puller(self) -> Puller:
         """What fetches bodies."""
+
+    @property
+    def throttle(self) -> Throttle:
+        """What holds members to their quota."""
+
+    @property
+    def forgers(self) -> Forgers:
+        """Who has sent forged items."""
 
     async def take(self, items: Sequence[Incoming], came_from: Link | None) -> list[Outcome]:
         """Judge and keep items, durably, together with whatever else comes in now; pass on what is new."""
@@ -104,6 +114,7 @@ class Gossiper:
             url=url,
             on_event=self._on_event,
             next_put=self.broadcast.take,
+            pace=self._home.throttle.pace,
         )
         self.links.add(link)
         try:
@@ -167,6 +178,7 @@ class Gossiper:
         """The peer has proved its key: tell it where we stand."""
         try:
             self._check_identity(opened.identity)
+            self._home.forgers.check(opened.identity.member_id)
         except Refused as refused:
             link.close(refused.reason, refused.detail)
             return
@@ -189,7 +201,8 @@ class Gossiper:
             case Status():
                 self._spawn(self._on_status(link, message), "status")
             case Put():
-                await self._take(link, message.identities, message.statements, message.heads)
+                now = self._home.throttle.sift(link, message.heads)
+                await self._take(link, message.identities, message.statements, now)
             case _ if isinstance(message, messages.Question):
                 self._begin_answer(link, message)
             case Pong():
@@ -336,6 +349,7 @@ class Gossiper:
         self, link: Link, identity_log: Sequence[bytes], said: Sequence[bytes], new_heads: Sequence[bytes]
     ) -> None:
         """Hand new items to the door, in the order in which they explain each other."""
+        await self._home.throttle.pace(link, len(identity_log) + len(said) + len(new_heads))
         incoming: list[Incoming] = []
         for kind, batch in (
             (ItemKind.IDENTITY, identity_log),

@@ -43,6 +43,7 @@ class Link:
         url: str | None,
         on_event: Callable[[Link, Opened | Received | Closed], Awaitable[None]],
         next_put: Callable[[Link], Put | None],
+        pace: Callable[[Link], Awaitable[None]],
     ) -> None:
         self.session = session
         self.url = url
@@ -59,6 +60,7 @@ class Link:
         self._world = world
         self._on_event = on_event
         self._next_put = next_put
+        self._pace = pace
         self._wake = asyncio.Event()
         self._answers: dict[int, asyncio.Future[Answer]] = {}
         self._closing: list[Event] = []
@@ -117,6 +119,7 @@ class Link:
                 self.wake()
                 if self.session.state is State.CLOSED:
                     break
+                await self._pace(self)  # whoever sends too much is read later
         except (ConnectionError, aiohttp.ClientError, TimeoutError) as error:
             log.debug("%r broke: %s", self, error)
         finally:

@@ -56,6 +56,9 @@ class Home(Protocol):
     async def hear(self, data: bytes, link: Link) -> Head | None:
         """Take a head that came as part of an answer; return it when it holds."""
 
+    def may_fetch(self, head: Head) -> bool:
+        """Whether the body of *head* may be fetched now: its author's quota allows it."""
+
     def links_to_ask(self, author: bytes, offering: list[Link]) -> list[Link]:
         """Return open links: the author's own, then those that offer, then the others."""
 
@@ -109,7 +112,9 @@ class Puller:
         """Walks under way, for progress."""
 
     def want(self, head: Head, link: Link | None) -> None:
-        """Somebody has *head*: bring its state here."""
+        """Somebody has *head*: bring its state here, if its author's quota allows that now."""
+        if not self._home.may_fetch(head):
+            return
         wanted = self._wanted.setdefault(head.stream, Wanted(head))
         if head.version >= wanted.head.version:
             wanted.head = head

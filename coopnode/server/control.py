@@ -23,6 +23,7 @@ from coopnode.errors import NodeError
 from coopnode.folder import Folder, write_durably
 from coopnode.gossip.joining import join
 from coopnode.node import Node
+from coopnode.server import standing
 from coopnode.store import StoreError, Tables
 
 MAX_REQUEST_BYTES = 64 * 1024 * 1024
@@ -106,7 +107,11 @@ class Control:
         )
 
     async def _peers(self) -> Json:
-        return {"peers": await peers(self._node), "addresses": await self._node.read(_addresses)}
+        return {
+            "peers": await peers(self._node),
+            "addresses": await self._node.read(_addresses),
+            **await self._standing(),
+        }
 
     async def _status(self) -> Json:
         result, _ = await self._node.read(desk.status, self._node.core)
@@ -122,7 +127,13 @@ class Control:
             "peers": len(linked),
             "fetching": fetching,
             "searchable": self._node.follower.done_seq >= changed,
+            **await self._standing(),
         }
+
+    async def _standing(self) -> Json:
+        node = self._node
+        taken = standing.picture(node)
+        return await node.read(lambda tables: standing.tell(taken, node, Shelf(tables, node.core)))
 
     async def _join(self, invitation: str) -> Json:
         # Joining writes in steps between answers from the network; it runs beside the writer's batches.
