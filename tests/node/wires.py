@@ -258,7 +258,7 @@ async def liar(core: Core, target: Live, answers: Say, *, greets: bool = True) -
         peer = Liar(core, socket, answers)
         task = asyncio.create_task(peer.run())
         try:
-            await until(lambda: peer.session.state is State.OPEN, "for the handshake")
+            await until(lambda: peer.session.state in (State.OPEN, State.CLOSED), "for the handshake")
             if greets:
                 await peer.say(peer.status())
             yield peer
