@@ -207,6 +207,7 @@ class Core:
     def publish(self, tables: Tables) -> News:
         """Publish what waits, if it is safe now."""
         news = News()
+        self.publish_due_ms = None
         if self.publisher.phase is not Phase.READY or self.membership is None:
             return news
         if self.publisher.own_head(tables) is None and not tables.pending.get(PROFILE, PROFILE_KEY)[0]:
@@ -234,15 +235,14 @@ class Core:
         """Whether the next own head must wait: the others would let it wait, and pass over those in between."""
         count = tables.pending.count()
         if not count:
-            self.publish_due_ms = None
             return False
         before = self.publisher.own_head(tables)
         size = 0 if before is None else before.record_bytes
         cost = Cost(heads=1, ops=count) if count <= MAX_OPS else Cost(heads=1, bytes=size)
         now_ms, account = self.world.steady_ms(), self._own_account()
         wait_ms = account.wait_ms(now_ms, cost)
-        self.publish_due_ms = now_ms + wait_ms if wait_ms else None
-        self.over = account.tightest(now_ms, cost) if wait_ms else ""
+        if wait_ms:
+            self.publish_due_ms, self.over = now_ms + wait_ms, account.tightest(now_ms, cost)
         return wait_ms > 0
 
     def announced(self, news: News) -> None:

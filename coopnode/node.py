@@ -56,6 +56,7 @@ class Node:
         self._readers = ThreadPoolExecutor(READERS, "reader")
         self._incoming: list[tuple[Sequence[Incoming], Link | None, asyncio.Future[list[Outcome]]]] = []
         self._batch_due = asyncio.Event()
+        self._look_moved = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._notes: set[asyncio.Future[None]] = set()
         self._client: aiohttp.ClientSession | None = None
@@ -147,6 +148,8 @@ class Node:
         if news.published:
             # The mark must be on the disk before any head leaves.
             await self._on_writer(self.core.announced, news)
+        if self.core.publish_due_ms is not None:
+            self._look_moved.set()
         self.pass_on(self.throttle.sort(news, came_from), came_from)
         for published in news.published:
             self.follower.feed(published.head.stream, published.changed, published.change_seq)
@@ -274,7 +277,12 @@ class Node:
     async def _look_now_and_then(self) -> None:
         """Judge parked heads again as time passes, and note addresses that have proved themselves or are refused."""
         while True:
-            await asyncio.sleep(self._until_look_seconds())
+            self._look_moved.clear()
+            try:
+                await asyncio.wait_for(self._look_moved.wait(), self._until_look_seconds())
+                continue
+            except TimeoutError:
+                pass
             if self.core.membership is None:
                 continue
             await self.perform(lambda tables: (None, self.core.look(tables)))

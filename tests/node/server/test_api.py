@@ -304,6 +304,8 @@ async def test_status_says_what_this_node_is_and_nothing_of_its_machine(alone: R
         "frontier": (await alone.node.read(lambda tables: tables.items.frontier())).hex(),
         "coverage": {"members": 1, "complete": 1, "older_than_a_day": 0},
         "searchable": True,
+        "throttled": [],
+        "dropped": [],
     }
     assert str(core.folder.path) not in json.dumps(status)
 
