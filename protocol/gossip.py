@@ -114,6 +114,12 @@ class Broadcast(Generic[LinkT]):
         branch = self._branches.get(link)
         return None if branch is None else Standing(branch.since_ms, branch.eager, branch.news, branch.told)
 
+    def count_anew(self, link: LinkT, now_ms: int) -> None:
+        """Forget what a link has told: a new time of trial begins."""
+        branch = self._branches.get(link)
+        if branch is not None:
+            branch.since_ms, branch.news, branch.told = now_ms, 0, 0
+
     def waiting(self, link: LinkT) -> int:
         """Return how many items wait for *link*."""
         branch = self._branches.get(link)

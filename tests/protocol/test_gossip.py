@@ -576,6 +576,14 @@ def test_who_tells_what_is_counted() -> None:
     assert one.standing("second") == Standing(0, eager=False, news=2, told=2)
 
 
+def test_counting_can_begin_anew() -> None:
+    one = broadcast("a", "b")
+    one.offer(item(1), "a", 0)
+    one.count_anew("a", 50)
+    one.count_anew("nobody", 50)
+    assert one.standing("a") == Standing(50, eager=True, news=0, told=0)
+
+
 # ── a network ─────────────────────────────────────────────────────────────────────────────────────────
 
 
