@@ -25,9 +25,9 @@ from coopnode.world import World
 from protocol import identity as identities
 from protocol import invitation, minutes, polls, records, statements
 from protocol.errors import Refused
-from protocol.gossip import Item, ItemKind
 from protocol.head import Head
 from protocol.invitation import Invitation
+from protocol.items import Item, ItemKind
 from protocol.limits import MAX_OPS
 from protocol.quota import Account, Cost, Quota, Tier, head_cost, quota_of, tier_of
 from protocol.records import PROFILE, PROFILE_KEY
@@ -187,7 +187,7 @@ class Core:
 
     def _own_statements(self, tables: Tables) -> list[Item]:
         own = [statements.read(item.data) for item in tables.items.of_kind(ItemKind.STATEMENT, self.member_id)]
-        return [Item(ItemKind.STATEMENT, one.slot, one.signed.to_bytes()) for one in own]
+        return [Item(ItemKind.STATEMENT, one.slot, one.signed.to_bytes(), self.member_id) for one in own]
 
     def _follow(self, tables: Tables, outcomes: Iterable[Outcome], news: News) -> None:
         for outcome in outcomes:
@@ -221,7 +221,7 @@ class Core:
             self._own_account().spend(self.world.steady_ms(), head_cost(published.head))
             news.published.append(published)
             slot = head_slot(published.head)
-            news.said.append(Item(ItemKind.HEAD, slot, published.head.signed.to_bytes()))
+            news.said.append(Item(ItemKind.HEAD, slot, published.head.signed.to_bytes(), self.member_id))
         return news
 
     def _own_account(self) -> Account:

@@ -12,12 +12,14 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Concatenate, ParamSpec, TypeVar
 
 import aiohttp
 
 from coopnode.catalog.follower import Follower
 from coopnode.core import Core, News
+from coopnode.gossip.company import Company
 from coopnode.gossip.dialer import Dialer
 from coopnode.gossip.discovery import Discovery
 from coopnode.gossip.forgers import Forgers
@@ -30,14 +32,24 @@ from coopnode.ingest import Outcome
 from coopnode.publisher import Phase
 from coopnode.store import StoreError, Tables
 from protocol import head as heads
-from protocol.gossip import ItemKind
 from protocol.head import Head, Stream
+from protocol.items import ItemKind
 
 P = ParamSpec("P")
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 READERS = 2
 LOOK_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Items that wait for the writer."""
+
+    items: Sequence[Incoming]
+    came_from: Link | None
+    pushed: bool
+    judged: asyncio.Future[list[Outcome]]
 
 
 class Node:
@@ -54,7 +66,7 @@ class Node:
         self.failed: asyncio.Future[None] | None = None
         self._writer = ThreadPoolExecutor(1, "writer")
         self._readers = ThreadPoolExecutor(READERS, "reader")
-        self._incoming: list[tuple[Sequence[Incoming], Link | None, asyncio.Future[list[Outcome]]]] = []
+        self._incoming: list[_Batch] = []
         self._batch_due = asyncio.Event()
         self._look_moved = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -73,13 +85,15 @@ class Node:
         self._dialer = Dialer(self.core, self.gossiper, next(iter(self.contact_urls), url))
         self._dialer.own_urls.add(url)
         self._dialer.shunned = self.forgers.resting
+        company = Company(self.core, self.gossiper, self._dialer.visit)
         await self.follower.start(self._on_writer)
         for name, work in (
             ("batches", self._take_batches()),
             ("look", self._look_now_and_then()),
             ("throttle", self.throttle.run()),
+            ("tree", self.gossiper.spreading.mind_the_tree()),
             ("dial", self._dialer.run()),
-            ("anti-entropy", self.gossiper.ask_now_and_then()),
+            ("anti-entropy", company.run()),
             ("join", keep_applying(self, self._client)),
         ):
             task = asyncio.create_task(work, name=name)
@@ -143,14 +157,14 @@ class Node:
         await self.follow(news, None)
         return result
 
-    async def follow(self, news: News, came_from: Link | None) -> None:
+    async def follow(self, news: News, came_from: Link | None, *, pushed: bool = False) -> None:
         """Send, pull and index what a transaction has left to be done."""
         if news.published:
             # The mark must be on the disk before any head leaves.
             await self._on_writer(self.core.announced, news)
         if self.core.publish_due_ms is not None:
             self._look_moved.set()
-        self.pass_on(self.throttle.sort(news, came_from), came_from)
+        self.pass_on(self.throttle.sort(news, came_from, pushed=pushed), came_from, pushed=pushed)
         for published in news.published:
             self.follower.feed(published.head.stream, published.changed, published.change_seq)
         if news.roster_changed:
@@ -160,16 +174,20 @@ class Node:
             if self._dialer is not None:
                 self._dialer.wake()
 
-    def pass_on(self, news: News, came_from: Link | None) -> None:
+    def pass_on(self, news: News, came_from: Link | None, *, pushed: bool) -> None:
         """Tell the links of items, and fetch what is behind heads."""
-        self.gossiper.spread(news, came_from)
+        self.gossiper.spreading.spread(news, came_from, pushed=pushed)
         for head in news.heads:
             self.puller.want(head, came_from)
 
-    async def take(self, items: Sequence[Incoming], came_from: Link | None) -> list[Outcome]:
+    def pass_over(self, item_id: bytes) -> None:
+        """Note that an item came and is not passed on, or not soon: the tree need not wait for it."""
+        self.gossiper.spreading.pass_over(item_id)
+
+    async def take(self, items: Sequence[Incoming], came_from: Link | None, *, pushed: bool = False) -> list[Outcome]:
         """Judge and keep items together with whatever else comes in now: one commit a batch."""
         future: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
-        self._incoming.append((items, came_from, future))
+        self._incoming.append(_Batch(items, came_from, pushed, future))
         self._batch_due.set()
         outcomes = await future
         if came_from is not None:
@@ -184,18 +202,18 @@ class Node:
             if not batch:
                 continue
             try:
-                results = await self.write(_take_all, self.core, [items for items, _, _ in batch])
+                results = await self.write(_take_all, self.core, [one.items for one in batch])
             except Exception as error:
-                for _, _, future in batch:
-                    if not future.done():
-                        future.set_exception(error)
+                for one in batch:
+                    if not one.judged.done():
+                        one.judged.set_exception(error)
                 if isinstance(error, StoreError):
                     raise
                 continue
-            for (_, came_from, future), (outcomes, news) in zip(batch, results, strict=True):
-                if not future.done():
-                    future.set_result(outcomes)
-                await self.follow(news, came_from)
+            for one, (outcomes, news) in zip(batch, results, strict=True):
+                if not one.judged.done():
+                    one.judged.set_result(outcomes)
+                await self.follow(news, one.came_from, pushed=one.pushed)
 
     # ── what gossiper and puller need ─────────────────────────────────────────────────────────────
 

@@ -23,8 +23,8 @@ from protocol import head as heads
 from protocol import identity as identities
 from protocol.errors import Reason, Refused
 from protocol.forgery import Verdict
-from protocol.gossip import ItemKind
 from protocol.identity import IdentityStatement
+from protocol.items import ItemKind
 from protocol.limits import MAX_ITEMS
 from protocol.messages import GetPages, Pages
 from protocol.signing import Signed

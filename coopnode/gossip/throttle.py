@@ -21,10 +21,10 @@ from coopnode.gossip.link import Link
 from coopnode.ingest import Fate, Outcome
 from coopnode.store import StoreError
 from protocol import head as heads
-from protocol import statements
+from protocol.catchup import Heard
 from protocol.errors import Refused
-from protocol.gossip import Item, ItemKind
 from protocol.head import Head, Stream
+from protocol.items import Item, ItemKind
 from protocol.quota import MINUTE_MS, Account, Bucket, Cost, head_cost, link_bucket, statement_cost
 
 log = logging.getLogger(__name__)
@@ -32,6 +32,8 @@ REST_MS = 1_000
 """So long at least an author rests that is over its quota: so often its latest word passes."""
 MAX_HELD_STATEMENTS = 2_000
 """Of one author. They are stored; what is pushed out here reaches the others by anti-entropy."""
+ASKED_SHARE = 8
+"""What we have asked for costs the link that brings it so much less: a newcomer asks for everything."""
 LONGEST_PAUSE_MS = 10_000
 """A link that is not read for longer would be taken for dead."""
 QUIET_MS = 10 * MINUTE_MS
@@ -45,11 +47,16 @@ class Home(Protocol):
     def core(self) -> Core:
         """The node's rules and store."""
 
-    async def take(self, items: Sequence[tuple[ItemKind, bytes]], came_from: Link | None) -> list[Outcome]:
+    async def take(
+        self, items: Sequence[tuple[ItemKind, bytes]], came_from: Link | None, *, pushed: bool
+    ) -> list[Outcome]:
         """Judge and keep items."""
 
-    def pass_on(self, news: News, came_from: Link | None) -> None:
+    def pass_on(self, news: News, came_from: Link | None, *, pushed: bool) -> None:
         """Tell the links of items, and fetch what is behind heads."""
+
+    def pass_over(self, item_id: bytes) -> None:
+        """Note that an item came and is not passed on, or not soon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +66,7 @@ class Held:
     item: Item
     head: Head | None
     came_from: Link | None
+    pushed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +125,12 @@ class Throttle:
 
     # ── what comes in ─────────────────────────────────────────────────────────────────────────────
 
+    async def let_in(self, link: Link, heard: Heard, *, pushed: bool) -> Heard:
+        """Charge a link for items, and return those that are judged now: all, unless they were *pushed*."""
+        number = len(heard.heads) + len(heard.statements) + len(heard.identities)
+        await self.pace(link, number if pushed else number // ASKED_SHARE)
+        return replace(heard, heads=self.sift(link, heard.heads)) if pushed else heard
+
     async def pace(self, link: Link, items: int = 1) -> None:
         """Charge a link for what it has brought, and wait where that was too much: so it is read later.
 
@@ -161,7 +175,7 @@ class Throttle:
                 same.append(head)  # two of one version are evidence
         return [*now, *(head.signed.to_bytes() for same in latest.values() for head in same)]
 
-    def sort(self, news: News, came_from: Link | None) -> News:
+    def sort(self, news: News, came_from: Link | None, *, pushed: bool) -> News:
         """Return what of *news* is passed on and fetched now; the rest waits here. Charges the authors."""
         now_ms = self._now_ms()
         of_data = {head.signed.to_bytes(): head for head in news.heads}
@@ -172,10 +186,12 @@ class Throttle:
         held = []
         items = []
         for item in news.items:
-            one = Held(item, of_data.get(item.data), came_from)
+            one = Held(item, of_data.get(item.data), came_from, pushed)
             if self._passes(one, now_ms):
                 items.append(item)
-            elif one.head is not None:
+                continue
+            self._home.pass_over(item.item_id)
+            if one.head is not None:
                 held.append(one.head)
         return replace(news, items=items, heads=[head for head in news.heads if head not in held])
 
@@ -238,14 +254,11 @@ class Throttle:
     def _passes(self, one: Held, now_ms: int) -> bool:
         """Charge the author of an accepted item; whether it passes now. If not, it waits."""
         item = one.item
-        if item.kind is ItemKind.IDENTITY:
-            return True  # few, and everything else is judged by them
+        if item.kind is ItemKind.IDENTITY or item.author == self._home.core.member_id:
+            return True  # identities are few, and everything else is judged by them
+        lane = self._lane(item.author, now_ms)
         if item.kind is ItemKind.STATEMENT:
-            author = statements.read(item.data).member_id
-            lane = self._lane(author, now_ms)
-            if author == self._home.core.member_id or (
-                not lane.said and lane.account.take(now_ms, statement_cost(item.data)) == 0
-            ):
+            if not lane.said and lane.account.take(now_ms, statement_cost(item.data)) == 0:
                 return True
             if not lane.said:
                 self._wake.set()
@@ -253,12 +266,8 @@ class Throttle:
             if len(lane.said) > MAX_HELD_STATEMENTS:
                 lane.said.popitem(last=False)
             return False
-        head = one.head or heads.read(item.data)
-        if head.stream.member_id == self._home.core.member_id:
-            return True
-        lane = self._lane(head.stream.member_id, now_ms)
         if lane.rest_until_ms is None:
-            wait_ms = lane.account.take(now_ms, self._cost(head))
+            wait_ms = lane.account.take(now_ms, self._cost(one.head or heads.read(item.data)))
             if wait_ms == 0:
                 return True
             lane.rest(now_ms, wait_ms)
@@ -279,6 +288,7 @@ class Throttle:
         if waits is None or head.version > waits.version:
             places[link] = head
             lane.arrived[link] += 1
+        self._home.pass_over(head.head_id)
 
     async def _release(self, author: bytes, lane: Lane, now_ms: int) -> None:
         while lane.said:
@@ -286,7 +296,7 @@ class Throttle:
             if lane.account.take(now_ms, statement_cost(one.item.data)):
                 break
             del lane.said[slot]
-            self._home.pass_on(News([one.item]), one.came_from)
+            self._home.pass_on(News([one.item]), one.came_from, pushed=one.pushed)
         if lane.rest_until_ms is not None and lane.rest_until_ms <= now_ms:
             await self._end_rest(lane, now_ms)
         if lane.due_ms(now_ms) is None and lane.used_ms + QUIET_MS < now_ms:
@@ -306,8 +316,10 @@ class Throttle:
             if wait_ms:
                 break
             del lane.held[slot]
-            self._home.pass_on(News([one.item], heads=[one.head] if one.head else []), one.came_from)
-        if wait_ms or came * MINUTE_MS > rested_ms * lane.account.quota.heads_a_minute:
+            news = News([one.item], heads=[one.head] if one.head else [])
+            self._home.pass_on(news, one.came_from, pushed=one.pushed)
+        # What has come while those were judged waits as well.
+        if wait_ms or lane.waiting or came * MINUTE_MS > rested_ms * lane.account.quota.heads_a_minute:
             lane.rest(now_ms, wait_ms)
         else:
             lane.rest_until_ms = None
@@ -316,7 +328,7 @@ class Throttle:
         """Hand the latest head of a stream to the door, and if that is wrong, the next: a liar stops nobody's."""
         for link, head in sorted(by_link.items(), key=lambda one: one[1].version, reverse=True):
             try:
-                [outcome] = await self._home.take([(ItemKind.HEAD, head.signed.to_bytes())], link)
+                [outcome] = await self._home.take([(ItemKind.HEAD, head.signed.to_bytes())], link, pushed=True)
             except StoreError:
                 raise
             except Exception:

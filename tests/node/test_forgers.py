@@ -25,8 +25,8 @@ from protocol import forgery, signing, statements
 from protocol import head as heads
 from protocol.encoding import encode
 from protocol.forgery import Verdict
-from protocol.gossip import ItemKind
 from protocol.head import Version
+from protocol.items import ItemKind
 from protocol.messages import GetPages, Message, Pages, Ping, Pong, Put
 from tests.node.scenes import Net, contact, said, signed_head, spoilt
 from tests.node.wires import Liar, Live, Town, honest, liar, town, until

@@ -25,9 +25,10 @@ from coopnode.server import standing
 from coopnode.store import Tables
 from coopnode.world import World
 from protocol import statements
+from protocol.catchup import Heard
 from protocol.encoding import encode
-from protocol.gossip import Item, ItemKind
 from protocol.head import Head, Version
+from protocol.items import Item, ItemKind
 from protocol.messages import Message, Ping, Pong, Put, WalkTrie
 from protocol.quota import MINUTE_MS
 from tests.node.scenes import BEGIN_US, MINUTE_US, Net, Shop, said, signed_head, spoilt
@@ -54,6 +55,7 @@ class Desk:
     net: Net
     passed: list[bytes] = field(default_factory=list)
     fetched: list[Head] = field(default_factory=list)
+    passed_over: set[bytes] = field(default_factory=set)
     judged: int = 0
 
     def __post_init__(self) -> None:
@@ -63,22 +65,28 @@ class Desk:
     def core(self) -> Core:
         return self.net["anna"].core
 
-    async def take(self, items: Sequence[tuple[ItemKind, bytes]], came_from: Link | None) -> list[Outcome]:
+    async def take(
+        self, items: Sequence[tuple[ItemKind, bytes]], came_from: Link | None, *, pushed: bool = True
+    ) -> list[Outcome]:
         self.judged += len(items)
         outcomes, news = self.core.write(self.core.take, items)
-        self.pass_on(self.throttle.sort(news, came_from), came_from)
+        self.pass_on(self.throttle.sort(news, came_from, pushed=pushed), came_from, pushed=pushed)
         return outcomes
 
-    def pass_on(self, news: News, came_from: Link | None) -> None:
+    def pass_over(self, item_id: bytes) -> None:
+        self.passed_over.add(item_id)
+
+    def pass_on(self, news: News, came_from: Link | None, *, pushed: bool) -> None:
+        assert pushed is (came_from is not None)
         self.passed += [item.data for item in news.items]
         self.fetched += [head for head in news.heads if self.throttle.may_fetch(head)]
 
     async def hear(self, *new_heads: bytes, link: Wire) -> None:
         """A Put arrives."""
         wire = cast(Link, link)
-        now = self.throttle.sift(wire, new_heads)
-        if now:
-            await self.take([(HEAD, data) for data in now], wire)
+        heard = await self.throttle.let_in(wire, Heard(heads=list(new_heads)), pushed=True)
+        if heard.heads:
+            await self.take([(HEAD, data) for data in heard.heads], wire)
 
     async def say(self, *data: bytes, link: Wire | None = None) -> list[Outcome]:
         return await self.take([(STATEMENT, one) for one in data], cast(Link, link or Wire()))
@@ -141,6 +149,7 @@ async def test_over_the_quota_the_latest_head_passes_once_a_second(counter: Desk
         await counter.hear(head(bert, number), link=link)
     assert len(counter.passed) == 10
     assert counter.judged == 11, "those that wait cost no check of a signature"
+    assert len(counter.passed_over) == 490, "and no other link is asked for them"
     await counter.wait()
     assert counter.passed[10:] == [head(bert, 499)]
     assert [one.signed.to_bytes() for one in counter.fetched[10:]] == [head(bert, 499)]
@@ -157,7 +166,7 @@ async def test_over_the_quota_the_latest_head_passes_once_a_second(counter: Desk
 
 async def test_the_twin_without_a_throttle_passes_everything(counter: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(counter.throttle, "sift", lambda _, new_heads: list(new_heads))
-    monkeypatch.setattr(counter.throttle, "sort", lambda news, _: news)
+    monkeypatch.setattr(counter.throttle, "sort", lambda news, _, pushed: news)
     for number in range(500):
         await counter.hear(head(counter.net["bert"], number), link=Wire())
     assert len(counter.passed) == counter.judged == 500
@@ -167,7 +176,7 @@ async def test_truth_does_not_depend_on_a_quota(counter: Desk) -> None:
     """What comes by anti-entropy is judged and kept at once, and shown; it is only passed on later."""
     bert = counter.net["bert"]
     for number in range(30):
-        [outcome] = await counter.take([(HEAD, head(bert, number))], None)
+        [outcome] = await counter.take([(HEAD, head(bert, number))], None, pushed=False)
         assert outcome.fate is Fate.ACCEPTED
     assert len(counter.passed) == 10
     held = counter.core.store.read(lambda tables: tables.items.of_kind(HEAD, bert.member_id))
@@ -342,8 +351,8 @@ async def test_all_applicants_share_one_quota(counter: Desk) -> None:
     news = News(items=[])
     for item in held:
         statement = statements.read(item.data)
-        news.items.append(Item(STATEMENT, statement.slot, item.data))
-    counter.throttle.sort(news, None)
+        news.items.append(Item(STATEMENT, statement.slot, item.data, statement.member_id))
+    counter.throttle.sort(news, None, pushed=False)
     assert list(counter.throttle._lanes) == [b""]
 
 
@@ -387,6 +396,17 @@ async def test_a_link_that_brings_too_much_is_read_later_and_not_closed(
         assert len(slept) == 2
 
 
+async def test_what_we_have_asked_for_costs_a_link_less(counter: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    link = cast(Link, Wire())
+    heard = Heard(heads=[b"a"] * 1_000, statements=[b"b"] * 1_000, identities=[b"c"] * 1_000)
+    with naps(monkeypatch) as slept:
+        for _ in range(13):
+            assert await counter.throttle.let_in(link, heard, pushed=False) is heard
+        assert slept == []
+        await counter.throttle.let_in(link, Heard(statements=[b"b"] * 625), pushed=True)
+        assert slept == [1.0]
+
+
 async def test_a_member_whose_own_statements_wait_here_is_read_later(
     counter: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -404,7 +424,7 @@ async def test_closed_links_are_forgotten_and_a_new_page_counts_anew(counter: De
     gone.is_open = False
     await counter.throttle.pace(cast(Link, stays))
     assert list(counter.throttle._links) == [cast(Link, stays)]
-    counter.throttle.sort(News(roster_changed=True), None)
+    counter.throttle.sort(News(roster_changed=True), None, pushed=False)
     assert not counter.throttle._links
 
 
@@ -468,13 +488,13 @@ async def place(tmp_path: Path) -> AsyncIterator[Town]:
 def spread_of(live: Live, author: bytes, monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """Return a list that fills with the heads of *author* that a node passes on."""
     told: list[bytes] = []
-    spread = live.node.gossiper.spread
+    spread = live.node.gossiper.spreading.spread
 
-    def listen(news: News, came_from: Link | None) -> None:
+    def listen(news: News, came_from: Link | None, *, pushed: bool) -> None:
         told.extend(one.data for one in news.items if one.kind is HEAD and one.slot[:20] == author)
-        spread(news, came_from)
+        spread(news, came_from, pushed=pushed)
 
-    monkeypatch.setattr(live.node.gossiper, "spread", listen)
+    monkeypatch.setattr(live.node.gossiper.spreading, "spread", listen)
     return told
 
 
@@ -490,7 +510,7 @@ async def test_a_flood_reaches_the_others_as_its_latest_word(
     told = spread_of(anna, author, monkeypatch)
     if not throttled:
         monkeypatch.setattr(anna.node.throttle, "sift", lambda _, new_heads: list(new_heads))
-        monkeypatch.setattr(anna.node.throttle, "sort", lambda news, _: news)
+        monkeypatch.setattr(anna.node.throttle, "sort", lambda news, _, pushed: news)
     core, lock = open_core(Folder(place.path / "bert"), World(), None)
     stocks = [Stock(core, {b"k": encode({"title": f"edition {number}"})}) for number in range(150)]
     by_root = {stock.root: stock for stock in stocks}
