@@ -142,6 +142,8 @@ class Dialer:
 
     def visit(self, member_id: bytes) -> bool:
         """Call a member once, to hear each other out; return whether an address of it may be tried now."""
+        if member_id in set(self.shunned()):
+            return False
         now_ms = self._core.world.steady_ms()
         busy_urls = {link.url for link in self._gossiper.links} | set(self._dialing) | self.own_urls
         addresses = self._core.store.read(_addresses)

@@ -157,6 +157,7 @@ async def test_a_forged_item_ends_the_link_and_the_member_is_left_alone_for_a_wh
         assert peer.goodbye == "forged"
     assert anna.node._dialer is not None
     assert list(anna.node._dialer.shunned()) == [core.member_id]
+    assert not anna.node._dialer.visit(core.member_id)
     later(anna, FIRST_REST_MS)
     async with liar(core, anna, honest(core)) as peer:
         await answers(peer)
