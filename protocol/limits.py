@@ -65,6 +65,7 @@ MAX_REQUESTS_UNDER_WAY = 4
 MAX_GIVEN_UP = 256  # half an hour of questions that a slow peer may still answer
 HANDSHAKE_MS = 10_000
 REQUEST_MS = 30_000
+MAX_RETRY_MS = 60_000  # a busy peer may not ask for more patience at a time
 PING_EVERY_MS = 15_000
 SILENT_MS = 45_000
 FULL_MESH_MEMBERS = 12

@@ -30,6 +30,7 @@ from protocol.limits import (
     MAX_MESSAGE_BYTES,
     MAX_OPS_BYTES,
     MAX_RECON_RANGES,
+    MAX_RETRY_MS,
     MAX_SIGNED_BYTES,
     MAX_STREAM,
     MAX_TRIE_DEPTH,
@@ -385,6 +386,16 @@ class Items:
     checks: ClassVar[tuple[shape.Check, ...]] = (_U32, _HEADS, _STATEMENTS, _STATEMENTS)
 
 
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """No answer to any question: too much is asked of me at once. Ask somebody else, or me after *retry_ms*."""
+
+    request: int
+    retry_ms: int
+    number: ClassVar[int] = 31
+    checks: ClassVar[tuple[shape.Check, ...]] = (_U32, shape.integer(1, MAX_RETRY_MS))
+
+
 Message = (
     Hello
     | Proof
@@ -406,6 +417,7 @@ Message = (
     | Reconciled
     | GetItems
     | Items
+    | Busy
 )
 Question = Since | GetOps | WalkTrie | GetPages | Reconcile | GetItems
 Answer = News | Ops | Nodes | Pages | Reconciled | Items

@@ -32,7 +32,7 @@ from protocol.limits import (
     REQUEST_MS,
     SILENT_MS,
 )
-from protocol.messages import Answer, Bye, Hello, Message, Ping, Pong, Proof, Put, Question, Status, Twin
+from protocol.messages import Answer, Busy, Bye, Hello, Message, Ping, Pong, Proof, Put, Question, Status, Twin
 from protocol.signing import Signed
 
 WHAT_LINK = "link"
@@ -74,6 +74,7 @@ TURNS: dict[State, tuple[type[Message], ...]] = {
         messages.Reconciled,
         messages.GetItems,
         messages.Items,
+        Busy,
         Ping,
         Pong,
         Twin,
@@ -108,9 +109,13 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Unanswered:
-    """A question whose answer will not come: time ran out or the session closed."""
+    """A question whose answer will not come: time ran out, the session closed, or the peer is busy.
+
+    *retry_ms* is 0 but for a busy peer, which should not be asked again before so much time has passed.
+    """
 
     question: Question
+    retry_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +264,8 @@ class Session:
                 return []
             case Bye():
                 return self._end(None, f"{message.reason}: {message.detail}" if message.detail else message.reason)
+            case Busy():
+                return self._on_busy(message, now_ms)
             case _ if isinstance(message, Answer):
                 return self._on_answer(message, now_ms)
             case _:
@@ -300,6 +307,16 @@ class Session:
         del self._asked[answer.request]  # not earlier: a refusal must still list the question as unanswered
         self._ask_waiting(now_ms)
         return [Answered(question, answer)]
+
+    def _on_busy(self, busy: Busy, now_ms: int) -> list[Event]:
+        """Take a question as ended; the peer may say so of any kind of question, once."""
+        question, _ = self._asked.pop(busy.request, (None, 0))
+        if question is None:
+            if self._given_up.pop(busy.request, None) is None:
+                raise Refused(Reason.UNASKED, "a peer is too busy for what nobody has asked")
+            return []
+        self._ask_waiting(now_ms)
+        return [Unanswered(question, busy.retry_ms)]
 
     def _give_up(self, question: Question) -> None:
         self._given_up[question.request] = type(question)
