@@ -37,6 +37,8 @@ from protocol.signing import Signed
 
 WHAT_LINK = "link"
 VERSION = 1
+MESSAGE_BYTES = 64
+"""What a message costs in memory beside its bytes, about."""
 
 
 class Role(Enum):
@@ -146,6 +148,7 @@ class Session:
         self._me = me
         self._role = role
         self._out: deque[bytes] = deque()
+        self._out_bytes = 0
         self._asked: dict[int, tuple[Question, int]] = {}
         self._given_up: dict[int, type[Question]] = {}
         self._waiting: deque[Question] = deque()
@@ -218,7 +221,16 @@ class Session:
         """Return the messages to write, in order, once."""
         out = list(self._out)
         self._out.clear()
+        self._out_bytes = 0
         return out
+
+    @property
+    def unsent_bytes(self) -> int:
+        """What `data_to_send` would return now: a caller whose peer takes nothing stops before it is too much.
+
+        Each message counts for `MESSAGE_BYTES` besides its own, so that many small ones are noticed as well.
+        """
+        return self._out_bytes
 
     def next_deadline(self) -> int | None:
         """Return when `tick` must be called at the latest, or None when the session is over."""
@@ -337,7 +349,9 @@ class Session:
         return [*map(Unanswered, lost), Closed(reason, detail)]
 
     def _write(self, message: Message) -> None:
-        self._out.append(messages.write(message))
+        data = messages.write(message)
+        self._out.append(data)
+        self._out_bytes += len(data) + MESSAGE_BYTES
 
     def _prove(self) -> bytes:
         return signing.sign(WHAT_LINK, self._me.coop_id, self._transcript(by_us=True), self._me.seed).signature

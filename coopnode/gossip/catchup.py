@@ -43,7 +43,7 @@ async def reconcile(reads: Reads, link: Link, salt: bytes, take: Take) -> tuple[
     spare: list[bytes] = []
     while questions := asking.questions():
         for question in questions:
-            answer = await link.ask(question, Reconciled)
+            answer = await link.ask_patiently(question, Reconciled)
             # Of the first answer: what arrives there while we talk comes after this cursor.
             mark = mark or (answer.store_nonce, answer.cursor)
             told = asking.receive(question, answer)
@@ -57,8 +57,10 @@ async def reconcile(reads: Reads, link: Link, salt: bytes, take: Take) -> tuple[
     if lacking:
         await _fetch(link, lacking, take)
     # Not before: what has just been replaced here is nothing that the peer lacks.
-    for put in await reads.read(_puts, spare):
-        link.send(put)
+    for start in range(0, len(spare), MAX_ITEMS):
+        for put in await reads.read(_puts, spare[start : start + MAX_ITEMS]):
+            await link.drained()  # however much it lacks, a slow peer does not fill our memory
+            link.send(put)
     return mark
 
 
@@ -66,7 +68,7 @@ async def _fetch(link: Link, ids: Sequence[bytes], take: Take) -> None:
     """Fetch items by their ids. Refuses others: unasked."""
     wanted = dict.fromkeys(ids)
     while wanted:
-        items = await link.ask(GetItems(0, list(wanted)), Items)
+        items = await link.ask_patiently(GetItems(0, list(wanted)), Items)
         came = {object_id(data) for data in (*items.heads, *items.statements, *items.identities)}
         if not came:
             return  # they have been replaced meanwhile: the later word comes as news

@@ -16,6 +16,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 from coopnode.core import Core, News
 from coopnode.gossip.answers import answer
 from coopnode.gossip.catchup import reconcile
+from coopnode.gossip.gate import Full, Gate
 from coopnode.gossip.link import Link, NoAnswer, Socket, open_session
 from coopnode.gossip.puller import Puller
 from coopnode.ingest import Fate, Outcome, head_slot, object_id
@@ -30,7 +31,7 @@ from protocol.gossip import Broadcast, ItemKind
 from protocol.head import Head
 from protocol.identity import Identity
 from protocol.limits import MAX_REQUESTS_UNDER_WAY
-from protocol.messages import GetPages, Pages, Ping, Pong, Put, Since, Status, Twin
+from protocol.messages import Busy, GetPages, Pages, Ping, Pong, Put, Since, Status, Twin
 from protocol.session import Closed, Me, Opened, Received, Role
 
 P = ParamSpec("P")
@@ -38,8 +39,8 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 SEEN_ITEMS = 50_000
-EVERY_SECONDS = 30.0
-"""How often a random peer is asked whether anything was missed."""
+EVERY_MS = (20_000, 40_000)
+"""How often a random peer is asked whether anything was missed: after a time between these, by chance."""
 JUDGED_SECONDS = 60.0
 """How long a link may stand on which the peer has not been found to be a member."""
 PROBE_SECONDS = 5.0
@@ -84,6 +85,7 @@ class Gossiper:
         self._home = home
         self._core = home.core
         self.broadcast: Broadcast[Link] = Broadcast()
+        self.gate: Gate[Link] = Gate(home.core.world)
         self.links: set[Link] = set()
         self._seen: OrderedDict[bytes, None] = OrderedDict()
         self._pongs: dict[Link, asyncio.Event] = {}
@@ -145,7 +147,8 @@ class Gossiper:
     async def ask_now_and_then(self) -> None:
         """Ask a random peer every now and then whether anything was missed. Never returns."""
         while True:
-            await asyncio.sleep(EVERY_SECONDS)
+            # Not in step with others: they all may have begun at the same moment, such as after a cut.
+            await asyncio.sleep(self._core.world.between(*EVERY_MS) / 1000)
             linked = self.linked()
             for peer in self._core.world.shuffle(sorted(linked))[:1]:
                 self._spawn(self._catch_up(linked[peer]), "anti-entropy")
@@ -232,7 +235,7 @@ class Gossiper:
     async def _fetch_pages(self, link: Link) -> None:
         while True:
             slot = self._core.need_membership().roster.slot
-            pages = await link.ask(GetPages(0, slot), Pages)
+            pages = await link.ask_patiently(GetPages(0, slot), Pages)
             await self._home.adopt_pages(pages.pages, pages.identities)
             if not pages.more or self._core.need_membership().roster.slot == slot:
                 return
@@ -273,7 +276,7 @@ class Gossiper:
             return
         while link.is_open:
             since = await self._home.read(_since, link.peer)
-            news = await link.ask(since, messages.News)
+            news = await link.ask_patiently(since, messages.News)
             if not news.same:
                 await self._take(link, news.identities, news.statements, news.heads)
             await self._home.write(_set_cursor, link.peer, news.store_nonce, news.cursor)
@@ -328,7 +331,15 @@ class Gossiper:
             # Not before the peer has been judged, and not before it hears of news as it comes: what happens
             # between an answer and the first news would be missed. A peer that fails is hung up on.
             await link.judged.wait()
-        link.send(await self._home.read(answer, question))
+        await link.drained()
+        if isinstance(question, GetPages):  # of everybody and always: who is a member must be known first
+            link.send(await self._home.read(answer, question))
+            return
+        try:
+            async with self.gate.turn(link):
+                link.send(await self._home.read(answer, question))
+        except Full as full:
+            link.send(Busy(question.request, full.retry_ms))
 
     # ── items ─────────────────────────────────────────────────────────────────────────────────────
 

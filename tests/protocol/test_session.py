@@ -19,7 +19,20 @@ from protocol.limits import (
     SILENT_MS,
 )
 from protocol.messages import Busy, Bye, GetOps, GetPages, Hello, News, Pages, Ping, Pong, Proof, Put, Question, Since, Twin
-from protocol.session import TURNS, Answered, Closed, Event, Me, Opened, Received, Role, Session, State, Unanswered
+from protocol.session import (
+    MESSAGE_BYTES,
+    TURNS,
+    Answered,
+    Closed,
+    Event,
+    Me,
+    Opened,
+    Received,
+    Role,
+    Session,
+    State,
+    Unanswered,
+)
 from tests.protocol.builders import COOP, OTHER_COOP, Scenario, me, member, opened, pump, secret, sessions
 from tests.protocol.test_messages import EXAMPLES
 
@@ -279,6 +292,16 @@ def test_sending_and_asking_need_an_open_session(state: State) -> None:
     session.send(Twin(b"instance"))
     session.ask(GetPages(0, 0), 0)
     assert [type(one) for one in said(session)] == [Twin, GetPages]
+
+
+def test_what_waits_to_be_sent_is_counted_until_it_is_taken() -> None:
+    session = in_state(State.OPEN)
+    assert session.unsent_bytes == 0
+    session.send(Put([], [bytes(1000)], []))
+    session.send(Put([], [bytes(500)], []))
+    before = session.unsent_bytes
+    assert before == sum(len(data) + MESSAGE_BYTES for data in session.data_to_send()) > 1500
+    assert session.unsent_bytes == 0
 
 
 # ── questions ─────────────────────────────────────────────────────────────────────────────────────────
