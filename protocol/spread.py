@@ -36,7 +36,7 @@ class Share(Generic[LinkT]):
     question: WalkTrie
     asked_ms: int
     taken_over: bool = False
-    """Whether it has been put to two peers."""
+    """Whether it has been put to another peer as well."""
 
 
 @dataclass(slots=True)
@@ -82,7 +82,7 @@ class Spread(Generic[LinkT]):
     @property
     def under_way(self) -> int:
         """How many questions wait for their answers."""
-        return sum(len(peer.under_way) for peer in self._peers.values())
+        return len(self._shares())
 
     def add(self, link: LinkT) -> None:
         """Let *link* be asked as well."""
@@ -96,7 +96,10 @@ class Spread(Generic[LinkT]):
 
     def again(self, question: WalkTrie) -> None:
         """Put *question* to somebody else, first of all."""
-        if self._walk.needs(question) and not self._is_under_way(question):
+        others = [share for share in self._shares() if share.question is question]
+        for share in others:
+            share.taken_over = False
+        if not others and self._walk.needs(question):
             self._ready.appendleft(question)
 
     def look(self) -> None:
@@ -162,8 +165,7 @@ class Spread(Generic[LinkT]):
 
     def _slow(self) -> list[Share[LinkT]]:
         """Return what only one peer has been asked, and has not been answered."""
-        every = (share for peer in self._peers.values() for share in peer.under_way)
-        return [share for share in every if not share.taken_over and self._walk.needs(share.question)]
+        return [share for share in self._shares() if not share.taken_over and self._walk.needs(share.question)]
 
-    def _is_under_way(self, question: WalkTrie) -> bool:
-        return any(share.question is question for peer in self._peers.values() for share in peer.under_way)
+    def _shares(self) -> list[Share[LinkT]]:
+        return [share for peer in self._peers.values() for share in peer.under_way]

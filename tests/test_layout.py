@@ -45,7 +45,8 @@ INSIDE: dict[str, tuple[tuple[str, ...], ...]] = {
         ("gossiper", "joining"),
         ("answers", "catchup"),
         ("puller",),
-        ("link", "addresses"),
+        ("walker",),
+        ("link", "addresses", "gate"),
         ("__init__",),
     ),
 }

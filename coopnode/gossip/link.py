@@ -244,7 +244,9 @@ class Link:
             self._drained.set()
 
     async def _until_free(self) -> None:
-        while self.is_open and (wait_ms := self.busy_until_ms - self._world.steady_ms()) > 0:
+        """Wait as long as the peer has said that it is busy; should it say so again meanwhile, not longer."""
+        wait_ms = self.busy_until_ms - self._world.steady_ms()
+        if wait_ms > 0:
             await asyncio.sleep(min(wait_ms, MAX_RETRY_MS) / 1000)
 
     async def _tick(self) -> None:

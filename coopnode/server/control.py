@@ -112,8 +112,8 @@ class Control:
         result, _ = await self._node.read(desk.status, self._node.core)
         linked = self._node.gossiper.linked()
         fetching = [
-            {"member": stream.member_id.hex(), "missing": walk.missing_count, "records": walk.head.record_count}
-            for stream, walk in self._node.puller.walks.items()
+            {"member": stream.member_id.hex(), "missing": one.walk.missing_count, "records": one.walk.head.record_count}
+            for stream, one in self._node.puller.walks.items()
         ]
         changed = await self._node.read(lambda tables: tables.catalogue.last_change())
         return {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass, field
 
 import pytest
@@ -119,7 +119,7 @@ async def test_where_the_line_is_full_the_longest_gives_way_to_who_asks_little()
 async def test_without_a_bound_one_link_makes_all_others_wait_for_it() -> None:
     """The twin: a line of no bound and one link after the other is what the gate is against."""
     hall = Hall(at_once=1, waiting=10**6)
-    hall.gate._lines.popitem = lambda last=True: _in_order(hall.gate)  # type: ignore[method-assign,assignment]
+    hall.gate._lines.popitem = lambda last=True: _in_order(hall.gate)  # type: ignore[method-assign]
     hall.come(Peer("greedy"), 200)
     await hall.settle()
     hall.come(Peer("bert"))
@@ -131,7 +131,7 @@ async def test_without_a_bound_one_link_makes_all_others_wait_for_it() -> None:
     assert hall.served[-1] == "bert"
 
 
-def _in_order(gate: Gate[Peer]) -> tuple[Peer, object]:
+def _in_order(gate: Gate[Peer]) -> tuple[Peer, deque[asyncio.Future[None]]]:
     """Take from the oldest line for as long as there is anything in it."""
     link = next(iter(gate._lines))
     line = gate._lines[link]

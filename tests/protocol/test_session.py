@@ -18,7 +18,22 @@ from protocol.limits import (
     REQUEST_MS,
     SILENT_MS,
 )
-from protocol.messages import Busy, Bye, GetOps, GetPages, Hello, News, Pages, Ping, Pong, Proof, Put, Question, Since, Twin
+from protocol.messages import (
+    Busy,
+    Bye,
+    GetOps,
+    GetPages,
+    Hello,
+    News,
+    Pages,
+    Ping,
+    Pong,
+    Proof,
+    Put,
+    Question,
+    Since,
+    Twin,
+)
 from protocol.session import (
     MESSAGE_BYTES,
     TURNS,
