@@ -32,7 +32,9 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 PEERS_AT_ONCE = 4
 BUSY_TRIES = 4
-"""How often a peer may say in one walk that it is busy."""
+"""How often a peer may say in one walk that it is busy, before it has given something again."""
+SHORT_MS = 1_000
+"""So long a walk keeps its turn while it waits for the last peers, which are busy."""
 TURN_MS = 30_000
 """A walk that has crawled for so long lets others go first: whoever trickles must not hold up everybody's streams."""
 LOOK_SECONDS = 5.0
@@ -116,8 +118,11 @@ class Walking:
                     self._spread.look()
                 self._ask()
                 if not self._under_way and not self._arrived and self._staging is None:
-                    self._note_retry()
-                    return False
+                    self.retry_ms = self._until_free_ms()
+                    if not 0 < self.retry_ms <= SHORT_MS:
+                        return False
+                    await asyncio.sleep(self.retry_ms / 1000)
+                    continue
                 await self._wait()
                 if self._crawls() and self.others_wait():
                     return False
@@ -203,16 +208,18 @@ class Walking:
             self._spread.again(share.question)
         else:
             self.answers += 1
+            self._busy.pop(share.link, None)
             self.bytes_in += sum(len(body) for _, form, body in answer.items if form == 1)
             if share.link.peer is not None:
                 self.brought[share.link.peer] += 1
         finally:
             self._spread.kept()
 
-    def _note_retry(self) -> None:
+    def _until_free_ms(self) -> int:
+        """Return how long until the first busy peer may be asked again; 0 when there is none."""
         now_ms = self.world.steady_ms()
         waits = [one.busy_until_ms - now_ms for one in self._outside if one.is_open and self._busy[one] < BUSY_TRIES]
-        self.retry_ms = max(1, min(waits)) if waits else 0
+        return max(1, min(waits)) if waits else 0
 
     def _crawls(self) -> bool:
         """Whether it has had its time and brought less than an answer a second."""

@@ -195,6 +195,8 @@ class Liar:
         self.core = core
         self.answers = answers
         self.heard: list[Message] = []
+        self.read: list[Message] = []
+        """Everything, answers too."""
         self.closed: Closed | None = None
         self.goodbye = ""
         me = Me(held.coop_id, core.keys.identity, core.keys.signing_seed, b"the liar")
@@ -207,6 +209,7 @@ class Liar:
             if frame.type is not aiohttp.WSMsgType.BINARY:
                 break
             message = messages.read(frame.data)
+            self.read.append(message)
             if isinstance(message, messages.Bye):
                 self.goodbye = message.reason
             await self._handle(self.session.receive(frame.data, 0))
@@ -217,6 +220,12 @@ class Liar:
     async def say(self, *said: Message) -> None:
         for message in said:
             self.session.send(message)
+        await self._flush()
+
+    async def ask(self, *questions: messages.Question) -> None:
+        """Ask at most four things, whose answers are among what was `read` then."""
+        for question in questions:
+            self.session.ask(question, 0)
         await self._flush()
 
     async def raw(self, data: bytes) -> None:
