@@ -17,13 +17,14 @@ import pytest_asyncio
 
 from coopnode.core import Core, open_core
 from coopnode.folder import Folder
+from coopnode.gossip import walker
 from coopnode.publisher import Phase
 from coopnode.world import World
 from protocol.encoding import encode
 from protocol.head import Head
 from protocol.limits import MAX_REQUESTS_UNDER_WAY
 from protocol.messages import Busy, GetOps, GetPages, Message, News, Nodes, Ops, Pages, Put, Since, WalkTrie
-from tests.node.wires import Liar, Live, Town, honest, liar, same, town, until
+from tests.node.wires import Liar, Live, Stock, Town, honest, liar, no_ops, same, town, until
 from tests.protocol.builders import Catalogue
 
 T = TypeVar("T")
@@ -233,20 +234,46 @@ async def test_streams_that_only_busy_peers_hold_take_nobodys_turn(
     busy = await scene.peer("bert", lambda message, _: Busy(message.request, 60_000))
     await scene.tell(busy)
     await until(lambda: scene.asked["bert"] == 1, "for the question")
-    other = Catalogue({"listing": {b"k": encode({"title": "of cora"})}})
     core = scene.cores["cora"]
-    speaker: Any = SimpleNamespace(member_id=core.member_id, seed=core.keys.signing_seed)
-    coop_id = scene.anna.core.need_membership().coop_id
-    own = other.head(speaker, time.time_ns() // 1_000, coop_id=coop_id)
+    stock = Stock(core, {b"k": encode({"title": "of cora"})})
+    own = stock.head(time.time_ns() // 1_000)
 
     def reply(message: Message) -> Message | None:
         if isinstance(message, GetOps):
-            return Ops(message.request, own.signed.to_bytes(), [])
-        return other.serve(message) if isinstance(message, WalkTrie) else honest(core)(message)
+            return no_ops(message, own)
+        return stock.nodes(message) if isinstance(message, WalkTrie) else honest(core)(message)
 
     cora = await scene.peers.enter_async_context(liar(core, scene.anna, reply))
     await cora.say(Put([own.signed.to_bytes()], [], []))
-    await until(lambda: scene.anna.roots()[core.member_id] == other.state_root, "for the other stream")
+    await until(lambda: scene.anna.roots()[core.member_id] == stock.root, "for the other stream")
+
+
+@pytest.mark.parametrize("turn_ms", [50, 10**9])
+async def test_a_walk_that_crawls_lets_others_go_first(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, turn_ms: int
+) -> None:
+    monkeypatch.setattr(scene.anna.node.puller, "_slots", asyncio.Semaphore(1))
+    monkeypatch.setattr(walker, "TURN_MS", turn_ms)
+    monkeypatch.setattr(walker, "LOOK_SECONDS", 0.02)
+    silent = await scene.peer("bert", lambda message, _: None)
+    await scene.tell(silent)
+    await until(lambda: scene.asked["bert"] == 1, "for the question")
+    core = scene.cores["cora"]
+    stock = Stock(core, {b"k": encode({"title": "of cora"})})
+    own = stock.head(time.time_ns() // 1_000)
+
+    def reply(message: Message) -> Message | None:
+        if isinstance(message, GetOps):
+            return no_ops(message, own)
+        return stock.nodes(message) if isinstance(message, WalkTrie) else honest(core)(message)
+
+    cora = await scene.peers.enter_async_context(liar(core, scene.anna, reply))
+    await cora.say(Put([own.signed.to_bytes()], [], []))
+    if turn_ms == 10**9:  # the twin: without turns it waits for as long as the silent one likes
+        await until(lambda: scene.anna.node.puller._in_line == 1, "for the line")
+        assert scene.anna.roots()[core.member_id] != stock.root
+        await silent._socket.close()
+    await until(lambda: scene.anna.roots()[core.member_id] == stock.root, "for the other stream")
 
 
 async def test_catching_up_waits_for_a_busy_peer_and_asks_again(tmp_path: Path) -> None:

@@ -197,6 +197,9 @@ class Liar:
         self.heard: list[Message] = []
         self.read: list[Message] = []
         """Everything, answers too."""
+        self.reads = asyncio.Event()
+        """While it is not set, the peer takes nothing from its socket."""
+        self.reads.set()
         self.closed: Closed | None = None
         self.goodbye = ""
         me = Me(held.coop_id, core.keys.identity, core.keys.signing_seed, b"the liar")
@@ -214,6 +217,7 @@ class Liar:
                 self.goodbye = message.reason
             await self._handle(self.session.receive(frame.data, 0))
             await self._flush()
+            await self.reads.wait()
         if self.session.state is not State.CLOSED:
             await self._handle(self.session.lost())
 
@@ -272,6 +276,7 @@ async def liar(core: Core, target: Live, answers: Say, *, greets: bool = True) -
                 await peer.say(peer.status())
             yield peer
         finally:
+            peer.reads.set()
             await socket.close()
             await asyncio.wait_for(task, PATIENCE_SECONDS)
 
