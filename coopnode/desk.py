@@ -17,11 +17,13 @@ from coopnode.core import Core, News
 from coopnode.errors import BadInput, NodeError, NotFound
 from coopnode.publisher import Phase
 from coopnode.store import Tables
+from protocol import head as heads
 from protocol import records, statements
 from protocol.errors import Refused
 from protocol.head import Stream
 from protocol.identity import MEMBER_ID_BYTES
 from protocol.limits import STREAM_PUBLIC
+from protocol.pull import author_fault
 from protocol.records import LISTING, PROFILE, PROFILE_KEY, STOCK
 
 Operation = Callable[..., tuple[Json, News]]
@@ -272,6 +274,7 @@ def status(tables: Tables, core: Core) -> tuple[Json, News]:
         "parked": core.ingest.parked,
         "refused": tables.meta.refusals(),
         "contradictions": len(tables.items.evidence()),
+        "faults": _faults(tables, shelf),
         **_publication(tables, core),
     }, News()
 
@@ -313,6 +316,16 @@ def key_rotate(
 
 
 # ── inside ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _faults(tables: Tables, shelf: Shelf) -> list[Json]:
+    """Say which authors have signed what contradicts itself: nobody else is to blame, and only they can mend it."""
+    found = []
+    for stream, head, count, size, desync in tables.catalogue.sums():
+        why = desync or author_fault(heads.read(head), count, size)
+        if why is not None:
+            found.append({"member": stream.member_id.hex(), "name": shelf.name(stream.member_id), "why": why})
+    return found
 
 
 def own_endpoints(core: Core) -> list[str]:

@@ -64,6 +64,16 @@ def get_ops(head: Head, from_rev: int) -> GetOps:
     return GetOps(0, head.stream.member_id, head.stream.number, head.version.epoch, from_rev)
 
 
+def author_fault(head: Head, records: int, size: int) -> str | None:
+    """Say what is wrong with a head whose root holds, but for whose state it gives other numbers; else None."""
+    if (records, size) == (head.record_count, head.record_bytes):
+        return None
+    return (
+        f"the author's head says {head.record_count} records of {head.record_bytes} bytes, "
+        f"the state that it signs has {records} of {size}"
+    )
+
+
 class Walk:
     """Descent from a signed state root to the chunks that differ from ours.
 
@@ -190,11 +200,7 @@ class Walk:
             raise Refused(Reason.ROOT_MISMATCH, "the collections are not those that the author signed")
         self.collections = state
         records, size = sum(one.count for one in state.values()), sum(one.size for one in state.values())
-        if (records, size) != (self.head.record_count, self.head.record_bytes):
-            self.author_fault = (
-                f"the author's head says {self.head.record_count} records of {self.head.record_bytes} bytes, "
-                f"the state that it signs has {records} of {size}"
-            )
+        self.author_fault = author_fault(self.head, records, size)
         changes = []
         for name in sorted({*state, *self._held}):
             changes.extend(self._compare(name, "", state.get(name, EMPTY), self._held.get(name, EMPTY)))

@@ -41,12 +41,12 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 )
 INSIDE: dict[str, tuple[tuple[str, ...], ...]] = {
     "gossip": (
-        ("dialer", "discovery"),
+        ("dialer", "discovery", "syncing"),
         ("gossiper", "joining"),
         ("answers", "catchup"),
         ("puller",),
         ("walker",),
-        ("link", "addresses", "gate"),
+        ("link", "addresses", "gate", "progress"),
         ("__init__",),
     ),
 }

@@ -18,8 +18,8 @@ from coopnode.gossip.answers import answer
 from coopnode.gossip.catchup import reconcile
 from coopnode.gossip.gate import Full, Gate
 from coopnode.gossip.link import Link, NoAnswer, Socket, open_session
-from coopnode.gossip.puller import Puller
-from coopnode.ingest import Fate, Outcome, head_slot, object_id
+from coopnode.gossip.puller import Puller, lagging
+from coopnode.ingest import Fate, Outcome, object_id
 from coopnode.membership import Membership, settled_id
 from coopnode.publisher import Phase
 from coopnode.store import Tables
@@ -28,9 +28,8 @@ from protocol import identity as identities
 from protocol import messages
 from protocol.errors import LocalError, Reason, Refused
 from protocol.gossip import Broadcast, ItemKind
-from protocol.head import Head
 from protocol.identity import Identity
-from protocol.limits import MAX_REQUESTS_UNDER_WAY
+from protocol.limits import MAX_REQUESTS_UNDER_WAY, REQUEST_MS
 from protocol.messages import Busy, GetPages, Pages, Ping, Pong, Put, Since, Status, Twin
 from protocol.session import Closed, Me, Opened, Received, Role
 
@@ -90,7 +89,7 @@ class Gossiper:
         self._seen: OrderedDict[bytes, None] = OrderedDict()
         self._pongs: dict[Link, asyncio.Event] = {}
         self._answering: Counter[Link] = Counter()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self.on_proved: list[tuple[str, bytes]] = []
 
     # ── links ─────────────────────────────────────────────────────────────────────────────────────
@@ -130,6 +129,17 @@ class Gossiper:
                 for link in self.broadcast.offer(item, source):
                     link.wake()
 
+    async def hear_out(self, link: Link) -> bool:
+        """Ask a peer for all that was missed; return whether it has told all."""
+        try:
+            await self._catch_up(link)
+        except (NoAnswer, LocalError) as error:
+            log.debug("%r could not be heard out: %s", link, error)
+            return False
+        if link.is_open and link.peer is not None:
+            await self._home.answered(link.peer)
+        return link.is_open
+
     async def tell_status(self) -> None:
         """Tell all peers how far our minute book goes: it has a new page."""
         for peer, link in self.linked().items():
@@ -151,7 +161,7 @@ class Gossiper:
             await asyncio.sleep(self._core.world.between(*EVERY_MS) / 1000)
             linked = self.linked()
             for peer in self._core.world.shuffle(sorted(linked))[:1]:
-                self._spawn(self._catch_up(linked[peer]), "anti-entropy")
+                self._spawn(self.hear_out(linked[peer]), "anti-entropy")
 
     # ── events of a link ──────────────────────────────────────────────────────────────────────────
 
@@ -305,10 +315,10 @@ class Gossiper:
 
     async def _pull_what_lags(self, link: Link) -> None:
         """Fetch the bodies of all heads that are ahead of the states that we hold."""
-        lagging = await self._home.read(_lagging, self._core.member_id)
+        behind = await self._home.read(lagging, self._core.member_id)
         if self._core.publisher.phase is Phase.BEHIND and self._core.publisher.target is not None:
-            lagging.append(self._core.publisher.target)
-        for head in lagging:
+            behind.append(self._core.publisher.target)
+        for head in behind:
             self._home.puller.want(head, link)
 
     def _begin_answer(self, link: Link, question: messages.Question) -> None:
@@ -321,7 +331,10 @@ class Gossiper:
 
     async def _answer(self, link: Link, question: messages.Question) -> None:
         try:
-            await self._answer_now(link, question)
+            # Whoever has asked has given it up by then, and must not find more waiting than it may ask.
+            await asyncio.wait_for(self._answer_now(link, question), REQUEST_MS / 1000)
+        except TimeoutError:
+            log.debug("%r: a question was forgotten", link)
         finally:
             if link in self._answering:
                 self._answering[link] -= 1
@@ -391,13 +404,13 @@ class Gossiper:
         if len(self._seen) > SEEN_ITEMS:
             self._seen.popitem(last=False)
 
-    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, Any], name: str) -> None:
         task = asyncio.create_task(_guarded(work), name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
 
-async def _guarded(work: Coroutine[Any, Any, None]) -> None:
+async def _guarded(work: Coroutine[Any, Any, Any]) -> None:
     """Run a task of a link; what goes wrong there must not end the node."""
     try:
         await work
@@ -427,19 +440,6 @@ def _cursor(tables: Tables, peer: bytes) -> tuple[bytes, int] | None:
 
 def _set_cursor(tables: Tables, peer: bytes, nonce: bytes, cursor: int) -> None:
     tables.peers.set_cursor(peer, nonce, cursor)
-
-
-def _lagging(tables: Tables, me: bytes) -> list[Head]:
-    """Return the heads of others whose state we do not hold."""
-    lagging = []
-    for item in tables.items.of_kind(ItemKind.HEAD):
-        head = heads.read(item.data)
-        if head.stream.member_id == me or tables.items.in_slot(ItemKind.HEAD, head_slot(head)) != item.data:
-            continue  # our own, or kept as evidence beside the one that holds
-        held = tables.catalogue.held(head.stream)
-        if held is None or held.head != item.data:
-            lagging.append(head)
-    return lagging
 
 
 def _count_refusal(tables: Tables, reason: Reason, detail: str, now_ms: int) -> None:

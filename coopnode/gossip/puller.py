@@ -10,15 +10,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import Protocol
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from coopnode.core import Core
 from coopnode.gossip import walker
 from coopnode.gossip.link import Link, NoAnswer
+from coopnode.gossip.progress import Fetching
 from coopnode.gossip.walker import Pulled, Walking
+from coopnode.ingest import head_slot
 from coopnode.store import Tables
 from coopnode.store.catalogue import Held
 from coopnode.store.tries import Changed
@@ -27,10 +29,13 @@ from protocol import head as heads
 from protocol.chunks import OpsSummary
 from protocol.encoding import decode, encode, inflate
 from protocol.errors import Reason, Refused
+from protocol.gossip import ItemKind
 from protocol.head import Head, Stream
 from protocol.limits import MAX_OPS_BYTES, MIB
 from protocol.messages import Ops
 
+P = ParamSpec("P")
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 STREAMS_AT_ONCE = 4
 ROUNDS = 8
@@ -50,6 +55,9 @@ class Home(walker.Home, Protocol):
     @property
     def core(self) -> Core:
         """The node's rules and store, with its clock and chance."""
+
+    async def read(self, function: Callable[Concatenate[Tables, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run on a reader thread."""
 
     def links_to_ask(self, author: bytes, offering: list[Link]) -> list[Link]:
         """Return open links in the order in which they should be asked."""
@@ -89,7 +97,10 @@ class Puller:
         self._slots = asyncio.Semaphore(STREAMS_AT_ONCE)
         self._in_line = 0
         self.walks: dict[Stream, Walking] = {}
-        """Walks under way, for progress."""
+        """Walks under way."""
+        self.records_in = 0
+        self.bytes_in = 0
+        """What the walks that have ended have brought, since the start of the node."""
 
     def want(self, head: Head, link: Link | None) -> None:
         """Somebody has *head*: bring its state here."""
@@ -107,6 +118,26 @@ class Puller:
     def busy(self) -> int:
         """How many streams are being fetched or wait for it."""
         return len(self._tasks)
+
+    async def progress(self) -> list[Fetching]:
+        """Say how far each wanted stream is, the walks under way first; of the others, what they seem to lack."""
+        walking = {stream: one for stream, walk in self.walks.items() if (one := walk.progress) is not None}
+        others = [wanted.head for stream, wanted in self._wanted.items() if stream not in walking]
+        counts = await self._home.read(_counts, [head.stream for head in others])
+        waiting = [
+            Fetching(head.stream, head.record_count, max(0, head.record_count - count), 0, 0, 0, 0.0, under_way=False)
+            for head, count in zip(others, counts, strict=True)
+        ]
+        return [*walking.values(), *waiting]
+
+    @property
+    def brought(self) -> tuple[int, int]:
+        """How many records and bytes have been fetched since the start of the node."""
+        walks = self.walks.values()
+        return (
+            self.records_in + sum(one.records_in for one in walks),
+            self.bytes_in + sum(one.bytes_in for one in walks),
+        )
 
     async def stop(self) -> None:
         """End all tasks; what has been staged stays."""
@@ -234,7 +265,7 @@ class Puller:
             return Way.WALK
         segments: Segments = [(rev, bodies) for rev, bodies in answer.segments]
         try:
-            await self._home.pulled(await self._home.write(_apply_ops, theirs, current, segments))
+            result = await self._home.write(_apply_ops, theirs, current, segments)
         except TooMuch:
             return Way.WALK
         except Refused as refused:
@@ -245,6 +276,9 @@ class Puller:
                 await self._home.write(_set_desync, theirs.stream)
             log.warning("operations did not lead to the signed root: walking the trie")
             return Way.WALK
+        await self._home.pulled(result)
+        self.records_in += sum(len(one.put) + len(one.removed) for one in result.changed.values())
+        self.bytes_in += sum(len(bytes_of) for _, bodies in answer.segments for _, bytes_of in bodies)
         return Way.THERE
 
     async def _by_walk(self, head: Head, links: Sequence[Link]) -> tuple[bool, int, bool]:
@@ -257,9 +291,33 @@ class Puller:
             there = await walking.run(links) and await walker.finish(self._home, walking)
         finally:
             del self.walks[head.stream]
+            self.records_in += walking.records_in
+            self.bytes_in += walking.bytes_in
         if there and head.record_count >= BIG_RECORDS:
             log.info("fetched a catalogue of %d records from %d peers", head.record_count, len(walking.brought))
         return there, walking.retry_ms, walking.bytes_in > 0
+
+
+# ── in a reader's snapshot ────────────────────────────────────────────────────────────────────────
+
+
+def lagging(tables: Tables, me: bytes) -> list[Head]:
+    """Return the heads of others whose state we do not hold."""
+    found = []
+    for item in tables.items.of_kind(ItemKind.HEAD):
+        head = heads.read(item.data)
+        if head.stream.member_id == me or tables.items.in_slot(ItemKind.HEAD, head_slot(head)) != item.data:
+            continue  # our own, or kept as evidence beside the one that holds
+        held = tables.catalogue.held(head.stream)
+        if held is None or held.head != item.data:
+            found.append(head)
+    return found
+
+
+def _counts(tables: Tables, streams: Sequence[Stream]) -> list[int]:
+    """Return how many records we hold of each stream."""
+    held = [tables.catalogue.held(stream) for stream in streams]
+    return [0 if one is None else sum(summary.count for summary in one.summaries.values()) for one in held]
 
 
 # ── in the writer's transaction ───────────────────────────────────────────────────────────────────

@@ -11,10 +11,10 @@ import logging
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from coopnode.gossip.link import Link, NoAnswer, PeerBusy
+from coopnode.gossip.progress import Fetching, Pace
 from coopnode.store import Tables
 from coopnode.store.tries import Changed
 from coopnode.world import World
@@ -86,12 +86,14 @@ class Walking:
     others_wait: Callable[[], bool]
     """Whether other streams wait for a turn."""
     began_ms: int = 0
+    records_in: int = 0
     bytes_in: int = 0
     answers: int = 0
     brought: Counter[bytes] = field(default_factory=Counter)
     """How many answers each peer has brought, by member."""
     retry_ms: int = 0
     """When it is over without success: how long until the first peer that was busy may be asked again."""
+    _pace: Pace = field(default_factory=Pace)
     _spread: Spread[Link] = field(init=False)
     _under_way: dict[asyncio.Task[Nodes], Share[Link]] = field(default_factory=dict)
     _arrived: deque[tuple[Share[Link], Nodes]] = field(default_factory=deque)
@@ -102,11 +104,23 @@ class Walking:
     def __post_init__(self) -> None:
         self._spread = Spread(self.walk)
         self.began_ms = self.world.steady_ms()
+        self._pace.note(0, self.began_ms)
 
     @property
-    def peers(self) -> int:
-        """From how many peers it fetches now."""
-        return len(self._spread.links)
+    def progress(self) -> Fetching | None:
+        """How far it is; None before that is known."""
+        if self.walk.collections is None:
+            return None
+        return Fetching(
+            self.walk.head.stream,
+            records=sum(one.count for one in self.walk.collections.values()),
+            missing=self.walk.missing_count,
+            records_in=self.records_in,
+            bytes_in=self.bytes_in,
+            peers=len(self._spread.links),
+            rate=self._pace.rate(self.world.steady_ms()),
+            under_way=True,
+        )
 
     async def run(self, links: Sequence[Link]) -> bool:
         """Walk until everything is kept or no peer is left that could be asked; return whether it is all here."""
@@ -198,7 +212,13 @@ class Walking:
 
     async def _stage(self, share: Share[Link], answer: Nodes) -> None:
         """Have one answer checked and kept; whoever has sent a wrong one is hung up on."""
-        work = partial(_stage, walk=self.walk, question=share.question, answer=answer)
+        count = 0
+
+        def work(tables: Tables) -> list[Staged]:
+            nonlocal count
+            staged, count = _stage(tables, self.walk, share.question, answer)
+            return staged
+
         try:
             await self.home.stage(self.walk.head.stream, work)
         except Refused as refused:
@@ -208,6 +228,8 @@ class Walking:
             self._spread.again(share.question)
         else:
             self.answers += 1
+            self.records_in += count
+            self._pace.note(count, self.world.steady_ms())
             self._busy.pop(share.link, None)
             self.bytes_in += sum(len(body) for _, form, body in answer.items if form == 1)
             if share.link.peer is not None:
@@ -263,7 +285,8 @@ def _begin_walk(tables: Tables, head: Head) -> tuple[Walk, bool]:
     return Walk(head, held.summaries, summary_of), LISTING not in held.summaries
 
 
-def _stage(tables: Tables, walk: Walk, question: WalkTrie, answer: Nodes) -> list[Staged]:
+def _stage(tables: Tables, walk: Walk, question: WalkTrie, answer: Nodes) -> tuple[list[Staged], int]:
+    """Check and keep one answer; return the listings among it and how many records have come."""
     changes = walk.receive(question, answer)
     held = tables.catalogue.open_stream(walk.head.stream)
     staged = []
@@ -271,7 +294,7 @@ def _stage(tables: Tables, walk: Walk, question: WalkTrie, answer: Nodes) -> lis
         chunk_id = tables.catalogue.stage(held, change)
         if change.collection == LISTING and change.chunk is not None:
             staged.append(Staged(chunk_id, change.chunk))
-    return staged
+    return staged, sum(change.summary.count for change in changes)
 
 
 def _commit_walk(tables: Tables, walk: Walk) -> Pulled:
