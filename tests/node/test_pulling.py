@@ -15,12 +15,14 @@ from typing import Any, TypeVar
 import pytest
 import pytest_asyncio
 
+from coopnode import desk
 from coopnode.core import Core, open_core
 from coopnode.folder import Folder
 from coopnode.gossip import walker
 from coopnode.publisher import Phase
 from coopnode.world import World
-from protocol.encoding import encode
+from protocol import chunks
+from protocol.encoding import deflate, encode
 from protocol.head import Head
 from protocol.limits import MAX_REQUESTS_UNDER_WAY
 from protocol.messages import Busy, GetOps, GetPages, Message, News, Nodes, Ops, Pages, Put, Since, WalkTrie
@@ -122,7 +124,7 @@ async def make(place: Town, peers: AsyncExitStack) -> Scene:
         peers.callback(core.store.close)
         cores[name] = core
     catalogue = big()
-    speaker: Any = SimpleNamespace(member_id=cores["bert"].member_id, seed=cores["bert"].keys.signing_seed)
+    speaker = _speaker(cores["bert"])
     coop_id = anna.core.need_membership().coop_id
     made = Scene(anna, cores, catalogue, catalogue.head(speaker, time.time_ns() // 1_000, coop_id=coop_id), peers)
 
@@ -175,9 +177,7 @@ async def test_one_that_dies_one_that_lies_and_one_that_is_slow_bring_it_togethe
 async def test_peers_that_do_not_hold_it_cost_one_question(scene: Scene) -> None:
     """One has never heard of it, one holds another state: neither is to blame, and the third gives all."""
     old = Catalogue({"listing": {b"k": b"\x80"}})
-    speaker: Any = SimpleNamespace(member_id=scene.author.member_id, seed=scene.author.keys.signing_seed)
-    coop_id = scene.anna.core.need_membership().coop_id
-    older = old.head(speaker, scene.head.version.rev - 1, coop_id=coop_id).signed.to_bytes()
+    older = old.head(_speaker(scene.author), scene.head.version.rev - 1, coop_id=_coop_id(scene)).signed.to_bytes()
     empty = await scene.peer("bert", lambda message, _: Nodes(message.request, None, b"", []))
     behind = await scene.peer("cora", lambda message, _: Nodes(message.request, older, b"", []))
     holds = await scene.peer("dora", scene.serve)
@@ -342,3 +342,95 @@ def _mute(message: Message) -> None:
 
 def of_kind(peer: Liar, kind: type[T]) -> list[T]:
     return [one for one in peer.read if isinstance(one, kind)]
+
+
+# ── whom to ask ───────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("mesh", [12, 3])
+async def test_in_a_large_coop_the_author_is_asked_last(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, mesh: int
+) -> None:
+    """Else all members would ask it at once, for every word that it says."""
+    monkeypatch.setattr("coopnode.node.FULL_MESH_MEMBERS", mesh)
+    for name in ("bert", "cora", "dora"):
+        await scene.peer(name, scene.serve)
+    node = scene.anna.node
+    await until(lambda: len(node.gossiper.linked()) == 3, "for the links")
+    by_name = {name: node.gossiper.linked()[core.member_id] for name, core in scene.cores.items()}
+    for offering in (["dora"], ["dora", "bert"]):
+        order = node.links_to_ask(scene.author.member_id, [by_name[name] for name in offering])
+        expected = ["bert", "dora", "cora"] if mesh == 12 else ["dora", "cora", "bert"]
+        assert order == [by_name[name] for name in expected]
+
+
+async def test_the_author_is_spared_while_others_hold_it(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("coopnode.node.FULL_MESH_MEMBERS", 3)
+    monkeypatch.setattr(walker, "PEERS_AT_ONCE", 2)
+    peers = [await scene.peer(name, scene.serve) for name in ("bert", "cora", "dora")]
+    await scene.tell(*peers[1:])
+    await until(lambda: scene.is_here, "for the catalogue")
+    assert scene.asked["bert"] == 0
+
+
+# ── what does not fit, and what is not true ───────────────────────────────────────────────────────────
+
+
+async def test_a_head_whose_numbers_its_state_contradicts_is_shown_as_its_authors_fault(scene: Scene) -> None:
+    rev = time.time_ns() // 1_000
+    scene.head = scene.catalogue.head(_speaker(scene.author), rev, coop_id=_coop_id(scene), record_count=RECORDS + 1)
+    peer = await scene.peer("bert", scene.serve)
+    await scene.tell(peer)
+    await until(lambda: scene.is_here, "for the catalogue, which is kept all the same")
+    status = (await scene.anna.node.read(desk.status, scene.anna.core))[0]
+    (fault,) = status["faults"]
+    assert fault["member"] == scene.author.member_id.hex()
+    assert f"says {RECORDS + 1} records" in fault["why"]
+    assert peer.closed is None
+
+
+def zeros(collection: str, number: int) -> list[object]:
+    """Operations that are far bigger unpacked than on the wire."""
+    changes: dict[bytes, bytes | None] = {b"%s %d" % (collection.encode(), one): bytes(16_000) for one in range(number)}
+    return [collection, deflate(chunks.write_ops({collection: changes})[collection])]
+
+
+@pytest.mark.parametrize("how", ["many segments", "one segment"])
+async def test_operations_that_unpack_to_too_much_fill_no_memory(scene: Scene, how: str) -> None:
+    """In a message of some kilobytes could be gigabytes. Many segments may be honest, and walking is better then."""
+    first = Stock(scene.author, {b"k": encode({"title": "first"})})
+    rev = time.time_ns() // 1_000
+    old = first.head(rev)
+    if how == "one segment":
+        segments = [[rev + 1, [zeros("listing", 60), zeros("stock", 60)]]]
+    else:
+        segments = [[rev + one, [zeros("listing", 60)]] for one in range(1, 41)]
+    scene.head = scene.catalogue.head(_speaker(scene.author), rev + 40, coop_id=_coop_id(scene))
+
+    def reply(message: Message) -> Message | None:
+        if isinstance(message, GetOps):
+            if message.from_rev == rev:
+                return Ops(message.request, scene.head.signed.to_bytes(), segments)
+            return no_ops(message, old)
+        if isinstance(message, WalkTrie):
+            return first.nodes(message) if message.state_root == first.root else scene.catalogue.serve(message)
+        return honest(scene.author)(message)
+
+    bert = await scene.peers.enter_async_context(liar(scene.author, scene.anna, reply))
+    await bert.say(Put([old.signed.to_bytes()], [], []))
+    await until(lambda: scene.anna.roots()[scene.author.member_id] == first.root, "for the first state")
+    await scene.tell(bert)
+    if how == "one segment":
+        await until(lambda: bert.closed is not None, "for the end")
+        assert bert.goodbye == "too_large"
+    else:
+        await until(lambda: scene.is_here, "for the walk")
+        assert bert.closed is None
+
+
+def _speaker(core: Core) -> Any:
+    return SimpleNamespace(member_id=core.member_id, seed=core.keys.signing_seed)
+
+
+def _coop_id(scene: Scene) -> bytes:
+    return scene.anna.core.need_membership().coop_id
