@@ -137,6 +137,17 @@ class Spread(Generic[LinkT]):
         """Note that an answer which was needed has been dealt with."""
         self._arrived -= 1
 
+    def stalled(self, now_ms: int) -> int:
+        """Return how many peers owe an answer for so long that others may be asked in their place."""
+        return sum(
+            any(share.asked_ms + TAKE_OVER_MS <= now_ms for share in peer.under_way) for peer in self._peers.values()
+        )
+
+    def next_stall(self, now_ms: int) -> int | None:
+        """Return when `stalled` may grow, or None."""
+        marks = [share.asked_ms + TAKE_OVER_MS for share in self._shares()]
+        return min((mark for mark in marks if mark > now_ms), default=None)
+
     def next_deadline(self) -> int | None:
         """Return when `ask` may have something for a peer without work, or None."""
         waiting = self._slow()

@@ -345,6 +345,8 @@ class Gossiper:
             # between an answer and the first news would be missed. A peer that fails is hung up on.
             await link.judged.wait()
         await link.drained()
+        if not link.is_open:
+            return
         if isinstance(question, GetPages):  # of everybody and always: who is a member must be known first
             link.send(await self._home.read(answer, question))
             return

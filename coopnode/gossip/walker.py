@@ -153,7 +153,8 @@ class Walking:
         """Fill up with peers that can be asked, in the order in which they were given."""
         now_ms = self.world.steady_ms()
         for link in list(self._outside):
-            if len(self._spread.links) >= PEERS_AT_ONCE:
+            # Those that owe an answer for long do not count: silent peers must not keep the others out.
+            if len(self._spread.links) - self._spread.stalled(now_ms) >= PEERS_AT_ONCE:
                 return
             if not link.is_open or self._busy[link] >= BUSY_TRIES:
                 self._outside.remove(link)
@@ -172,8 +173,8 @@ class Walking:
         tasks = {*self._under_way, *([self._staging] if self._staging is not None else [])}
         now_ms = self.world.steady_ms()
         marks = [one.busy_until_ms for one in self._outside if one.busy_until_ms > now_ms]
-        deadline = self._spread.next_deadline()
-        marks += [] if deadline is None else [deadline]
+        stall = self._spread.next_stall(now_ms) if self._outside else None
+        marks += [mark for mark in (self._spread.next_deadline(), stall) if mark is not None]
         seconds = min([LOOK_SECONDS, *(max(1, mark - now_ms) / 1000 for mark in marks)])
         done, _ = await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         if self._staging is not None and self._staging in done:

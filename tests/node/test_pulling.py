@@ -188,6 +188,17 @@ async def test_peers_that_do_not_hold_it_cost_one_question(scene: Scene) -> None
     assert scene.asked["cora"] <= MAX_REQUESTS_UNDER_WAY
 
 
+async def test_silent_peers_do_not_keep_the_others_out(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They would, for the half minute after which each is given up."""
+    monkeypatch.setattr(walker, "PEERS_AT_ONCE", 1)
+    holds = await scene.peer("dora", scene.serve)
+    silent = [await scene.peer(name, lambda message, _: None) for name in ("bert", "cora")]
+    await scene.tell(*silent)
+    await until(lambda: scene.is_here, "for the catalogue")
+    assert scene.asked["bert"] == 1
+    assert holds.closed is None
+
+
 async def test_what_half_a_peer_has_brought_stays_and_the_next_goes_on_from_there(scene: Scene) -> None:
     """A peer that has come only so far itself, and one that comes later."""
     first = await scene.peer("bert", lambda message, number: scene.serve(message, 0) if number < 6 else None)

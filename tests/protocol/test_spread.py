@@ -309,6 +309,19 @@ def test_whichever_of_two_goes_the_other_is_still_asked(first: str) -> None:
     assert walk.needs(share.question)
 
 
+def test_a_peer_that_owes_an_answer_for_long_is_counted() -> None:
+    _, spread = begun()
+    assert (spread.stalled(0), spread.next_stall(0)) == (0, None)
+    spread.add("silent")
+    spread.add("idle")
+    spread.look()
+    (share,) = spread.ask(5)
+    assert (spread.stalled(5), spread.next_stall(5)) == (0, 5 + TAKE_OVER_MS)
+    assert (spread.stalled(5 + TAKE_OVER_MS), spread.next_stall(5 + TAKE_OVER_MS)) == (1, None)
+    spread.came(share, 2 * TAKE_OVER_MS)
+    assert spread.stalled(2 * TAKE_OVER_MS) == 0
+
+
 def test_an_answer_of_a_peer_that_was_dropped_meanwhile_still_counts() -> None:
     walk, spread = begun()
     spread.add("anna")
