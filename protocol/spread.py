@@ -47,6 +47,10 @@ class _Peer(Generic[LinkT]):
     prefixes: int = MAX_WALK_PREFIXES
     under_way: list[Share[LinkT]] = field(default_factory=list)
 
+    def is_stalled(self, now_ms: int) -> bool:
+        """Whether it owes an answer for long."""
+        return any(share.asked_ms + TAKE_OVER_MS <= now_ms for share in self.under_way)
+
     def pace(self, question: WalkTrie, took_ms: int) -> None:
         """Learn from how long an answer took."""
         if took_ms > SLOW_MS:
@@ -107,10 +111,14 @@ class Spread(Generic[LinkT]):
         self._ready.extend(self._walk.questions())
 
     def ask(self, now_ms: int) -> list[Share[LinkT]]:
-        """Return what is to be asked now, in turns, so that no peer gets all of it."""
+        """Return what is to be asked now, in turns, so that no peer gets all of it.
+
+        Who owes an answer for long gets nothing new while there is somebody who does not.
+        """
         asked: list[Share[LinkT]] = []
+        prompt = {link: peer for link, peer in self._peers.items() if not peer.is_stalled(now_ms)} or self._peers
         while self._arrived < MAX_ARRIVED:
-            free = [(link, peer) for link, peer in self._peers.items() if len(peer.under_way) < peer.window]
+            free = [(link, peer) for link, peer in prompt.items() if len(peer.under_way) < peer.window]
             if not free:
                 break
             link, peer = min(free, key=lambda one: len(one[1].under_way))
@@ -139,9 +147,7 @@ class Spread(Generic[LinkT]):
 
     def stalled(self, now_ms: int) -> int:
         """Return how many peers owe an answer for so long that others may be asked in their place."""
-        return sum(
-            any(share.asked_ms + TAKE_OVER_MS <= now_ms for share in peer.under_way) for peer in self._peers.values()
-        )
+        return sum(peer.is_stalled(now_ms) for peer in self._peers.values())
 
     def next_stall(self, now_ms: int) -> int | None:
         """Return when `stalled` may grow, or None."""

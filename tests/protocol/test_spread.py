@@ -309,6 +309,20 @@ def test_whichever_of_two_goes_the_other_is_still_asked(first: str) -> None:
     assert walk.needs(share.question)
 
 
+def test_a_peer_that_owes_an_answer_for_long_gets_nothing_new_while_there_are_others() -> None:
+    for names in (["silent", "other"], ["silent"]):
+        walk, spread = begun()
+        spread.add("silent")
+        chunk_questions(spread, walk)
+        spread.add("silent")
+        first = spread.ask(0)
+        assert spread.came(first[0], 10)
+        for name in names:
+            spread.add(name)
+        spread.kept()
+        assert {share.link for share in spread.ask(TAKE_OVER_MS)} == {names[-1]}
+
+
 def test_a_peer_that_owes_an_answer_for_long_is_counted() -> None:
     _, spread = begun()
     assert (spread.stalled(0), spread.next_stall(0)) == (0, None)
