@@ -29,8 +29,8 @@ from protocol import head as heads
 from protocol.chunks import OpsSummary
 from protocol.encoding import decode, encode, inflate
 from protocol.errors import Reason, Refused
-from protocol.gossip import ItemKind
 from protocol.head import Head, Stream
+from protocol.items import ItemKind
 from protocol.limits import MAX_OPS_BYTES, MIB
 from protocol.messages import Ops
 

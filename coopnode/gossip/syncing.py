@@ -58,7 +58,7 @@ class Syncing:
     def begin(self) -> int:
         """Ask every linked peer; return how many there are."""
         self._before = self.puller.brought
-        links = [link for link in self.gossiper.linked().values() if link in self.gossiper.broadcast]
+        links = [link for link in self.gossiper.linked().values() if link in self.gossiper.spreading]
         self._asked = {link: asyncio.create_task(self.gossiper.hear_out(link)) for link in links}
         return len(links)
 
