@@ -235,14 +235,17 @@ class Node:
         """Return open links in the order in which they should be asked for a stream.
 
         In a small co-op the author's own first: it has it for sure. In a larger one those that offer, then the
-        others by chance, the author last, or all would ask it at once for every word that it says.
+        others by chance, the author last, or all would ask it at once for every word that it says. A peer that has
+        fallen silent comes after all others.
         """
         linked = self.gossiper.linked()
         own = [linked[author]] if author in linked else []
         others = [linked[peer] for peer in self.core.world.shuffle(sorted(linked))]
         if len(self.core.need_membership().roster.members) <= FULL_MESH_MEMBERS:
-            return list(dict.fromkeys([*own, *offering, *others]))
-        return [*(one for one in dict.fromkeys([*offering, *others]) if one not in own), *own]
+            order = list(dict.fromkeys([*own, *offering, *others]))
+        else:
+            order = [*(one for one in dict.fromkeys([*offering, *others]) if one not in own), *own]
+        return sorted(order, key=lambda link: link.session.is_silent)
 
     def begin_ahead(self, stream: Stream) -> None:
         """A walk of a stream of which nothing is here begins."""
