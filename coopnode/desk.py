@@ -17,11 +17,13 @@ from coopnode.core import Core, News
 from coopnode.errors import BadInput, NodeError, NotFound
 from coopnode.publisher import Phase
 from coopnode.store import Tables
+from protocol import head as heads
 from protocol import records, statements
 from protocol.errors import Refused
 from protocol.head import Head, Stream
 from protocol.identity import MEMBER_ID_BYTES
 from protocol.limits import STREAM_PUBLIC
+from protocol.pull import author_fault
 from protocol.quota import Quota
 from protocol.records import LISTING, PROFILE, PROFILE_KEY, STOCK
 
@@ -274,6 +276,7 @@ def status(tables: Tables, core: Core) -> tuple[Json, News]:
         "refused": tables.meta.refusals(),
         "contradictions": len(tables.items.evidence()),
         "notes": _own_notes(core, own),
+        "faults": _faults(tables, shelf),
         **_publication(tables, core),
     }, News()
 
@@ -315,6 +318,16 @@ def key_rotate(
 
 
 # ── inside ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _faults(tables: Tables, shelf: Shelf) -> list[Json]:
+    """Say which authors have signed what contradicts itself: nobody else is to blame, and only they can mend it."""
+    found = []
+    for stream, head, count, size, desync in tables.catalogue.sums():
+        why = desync or author_fault(heads.read(head), count, size)
+        if why is not None:
+            found.append({"member": stream.member_id.hex(), "name": shelf.name(stream.member_id), "why": why})
+    return found
 
 
 def own_endpoints(core: Core) -> list[str]:

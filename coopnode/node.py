@@ -26,14 +26,16 @@ from coopnode.gossip.forgers import Forgers
 from coopnode.gossip.gossiper import Gossiper, Incoming
 from coopnode.gossip.joining import keep_applying
 from coopnode.gossip.link import Link
-from coopnode.gossip.puller import Pulled, Puller, Staged
+from coopnode.gossip.puller import Puller
 from coopnode.gossip.throttle import Throttle
+from coopnode.gossip.walker import Pulled, Staged
 from coopnode.ingest import Outcome
 from coopnode.publisher import Phase
 from coopnode.store import StoreError, Tables
 from protocol import head as heads
 from protocol.head import Head, Stream
 from protocol.items import ItemKind
+from protocol.limits import FULL_MESH_MEMBERS
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -255,11 +257,20 @@ class Node:
         return self.throttle.may_fetch(head)
 
     def links_to_ask(self, author: bytes, offering: list[Link]) -> list[Link]:
-        """Return open links: the author's own, then those that offer, then the others by chance."""
+        """Return open links in the order in which they should be asked for a stream.
+
+        In a small co-op the author's own first: it has it for sure. In a larger one those that offer, then the
+        others by chance, the author last, or all would ask it at once for every word that it says. A peer that has
+        fallen silent comes after all others.
+        """
         linked = self.gossiper.linked()
-        first = ([linked[author]] if author in linked else []) + offering
+        own = [linked[author]] if author in linked else []
         others = [linked[peer] for peer in self.core.world.shuffle(sorted(linked))]
-        return list(dict.fromkeys([*first, *others]))
+        if len(self.core.need_membership().roster.members) <= FULL_MESH_MEMBERS:
+            order = list(dict.fromkeys([*own, *offering, *others]))
+        else:
+            order = [*(one for one in dict.fromkeys([*offering, *others]) if one not in own), *own]
+        return sorted(order, key=lambda link: link.session.is_silent)
 
     def begin_ahead(self, stream: Stream) -> None:
         """A walk of a stream of which nothing is here begins."""
