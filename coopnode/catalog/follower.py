@@ -31,6 +31,9 @@ log = logging.getLogger(__name__)
 
 COMMIT_SECONDS = 0.05
 """How long changes wait for others before they become searchable: one commit takes some 20 ms."""
+SETTLE_SECONDS = (5.0, 30.0)
+"""When, after the last commit, to look for what the engine has merged in the background: until then searches hold the
+old files open, as memory and as disk."""
 Rows = Iterable[tuple[bytes, bytes]]
 OnWriter = Callable[..., Awaitable[Any]]
 """Runs a function on the writer's thread, after what was handed to it before."""
@@ -94,11 +97,22 @@ class Follower:
         try:
             await self.catch_up()
             while True:
-                await self._dirty.wait()
+                await self._rest()
                 await asyncio.sleep(COMMIT_SECONDS)
                 await self._on_writer(self._commit)
         except Exception:
             log.exception("the search index stopped; it will be brought up to date at the next start")
+
+    async def _rest(self) -> None:
+        """Wait for changes; refresh the index while there are none."""
+        assert self._on_writer is not None
+        for seconds in SETTLE_SECONDS:
+            try:
+                await asyncio.wait_for(self._dirty.wait(), seconds)
+                return
+            except TimeoutError:
+                await self._on_writer(self.index.refresh)
+        await self._dirty.wait()
 
     def _later(self, job: Callable[..., None], *args: object) -> None:
         assert self._on_writer is not None

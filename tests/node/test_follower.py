@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 import pytest
 
 from coopnode import desk
+from coopnode.catalog import follower as followers
 from coopnode.catalog.follower import Follower
 from coopnode.core import Core, News
 from coopnode.store import Tables
@@ -103,6 +106,34 @@ async def test_changes_are_followed_as_they_come(anna: Core) -> None:
                 await asyncio.sleep(0.01)
         assert follower.search("article", 1, 0).total == want
     assert follower.search("thing", 1, 0).total == 301
+    await follower.stop()
+    writer.shutdown()
+
+
+@pytest.mark.parametrize("settles", [True, False])
+async def test_a_quiet_index_lets_go_of_what_was_merged(
+    anna: Core, monkeypatch: pytest.MonkeyPatch, settles: bool
+) -> None:
+    monkeypatch.setattr(followers, "SETTLE_SECONDS", (0.05,) * 400 if settles else ())
+    writer = ThreadPoolExecutor(1)
+
+    async def on_writer(function: Callable[..., Any], *args: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(writer, lambda: function(*args))
+
+    follower = Follower(anna.folder.index, anna.store)
+    meta = anna.folder.index / "tantivy" / "meta.json"
+    held = 0
+    for number in itertools.count(1):  # the engine merges from eight files on, in threads of its own
+        follower.index.put(anna.member_id, [(b"sku-%d" % number, {"title": "article"})], fresh=True)
+        follower.index.commit(number)
+        held = follower.index.segments
+        await asyncio.sleep(0.05)
+        if len(json.loads(meta.read_text())["segments"]) < held:
+            break
+    await follower.start(on_writer)
+    while settles and follower.index.segments == held:
+        await asyncio.sleep(0.01)
+    assert (follower.index.segments < held) is settles
     await follower.stop()
     writer.shutdown()
 
