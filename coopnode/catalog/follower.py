@@ -108,7 +108,9 @@ class Follower:
         assert self._on_writer is not None
         for seconds in SETTLE_SECONDS:
             try:
-                await asyncio.wait_for(self._dirty.wait(), seconds)
+                # Not wait_for: before Python 3.12 that swallows a cancellation which comes together with a change.
+                async with asyncio.timeout(seconds):
+                    await self._dirty.wait()
                 return
             except TimeoutError:
                 await self._on_writer(self.index.refresh)
