@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmarks import small
+from benchmarks.reconnect import reconnect
 from benchmarks.replication import measure
 from benchmarks.table import Figure, save, show
 
@@ -32,7 +33,7 @@ def replication(count: int) -> Iterator[Figure]:
     yield Figure("  receiver's processor time", replicated["cpu_seconds"] / count * 1e6, "us/listing", None, "", params)
 
 
-def suites(count: int, large: int) -> dict[str, Callable[[], Iterator[Figure]]]:
+def suites(count: int, large: int, heads: int) -> dict[str, Callable[[], Iterator[Figure]]]:
     """Return the measurements by name."""
 
     def tries() -> Iterator[Figure]:
@@ -41,6 +42,7 @@ def suites(count: int, large: int) -> dict[str, Callable[[], Iterator[Figure]]]:
 
     return {
         "replication": lambda: replication(count),
+        "reconnect": lambda: reconnect(heads),
         "verification": small.verification,
         "reading": small.reading,
         "tries": tries,
@@ -55,9 +57,10 @@ def main() -> None:
     parser.add_argument("--only", action="append", help="a measurement by name; may be given more than once")
     parser.add_argument("--listings", type=int, default=100_000)
     parser.add_argument("--large", type=int, default=1_000_000, help="records in the large trie")
+    parser.add_argument("--heads", type=int, default=10_000, help="heads in the frontier of `reconnect`")
     parser.add_argument("--out", type=Path, default=Path("build/bench"))
     arguments = parser.parse_args()
-    found = suites(arguments.listings, arguments.large)
+    found = suites(arguments.listings, arguments.large, arguments.heads)
     unknown = set(arguments.only or ()) - set(found)
     if unknown:
         parser.error(f"no such measurement: {', '.join(sorted(unknown))}; there are: {', '.join(found)}")
