@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmarks import small
+from benchmarks.live import live
 from benchmarks.reconnect import reconnect
 from benchmarks.replication import measure
 from benchmarks.table import Figure, save, show
@@ -43,6 +44,7 @@ def suites(count: int, large: int, heads: int) -> dict[str, Callable[[], Iterato
     return {
         "replication": lambda: replication(count),
         "reconnect": lambda: reconnect(heads),
+        "live": live,
         "verification": small.verification,
         "reading": small.reading,
         "tries": tries,
