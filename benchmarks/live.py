@@ -87,6 +87,11 @@ class Member:
         self.process.wait(30)
         return seen
 
+    def cpu_seconds(self) -> float:
+        """Return the processor time that it has used so far."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text("ascii").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def end(self) -> None:
         """Make sure that it has ended."""
         if self.process.poll() is None:
@@ -116,6 +121,7 @@ class Result:
     rate: float
     """Publications a second that really happened."""
     cpu_seconds: float
+    """Processor time of all nodes from the first publication until all hold the same."""
 
 
 async def publish(members: list[Member], rate: float, seconds: float, op: Any) -> None:
@@ -145,7 +151,9 @@ async def change_listing(member: Member, turn: int) -> None:
     await member.op("stock.add", sku=f"S{turn % 10}", listing={"title": f"Article of turn {turn}"})
 
 
-async def _drive(members: list[Member], rate: float, seconds: float, op: Any) -> tuple[float, list[dict[str, Any]]]:
+async def _drive(
+    members: list[Member], rate: float, seconds: float, op: Any
+) -> tuple[float, float, list[dict[str, Any]]]:
     for member in members:
         await member.open()
     try:
@@ -157,15 +165,20 @@ async def _drive(members: list[Member], rate: float, seconds: float, op: Any) ->
         await _settle(members)
         for member in members:
             member.due.clear()
-        began = time.time()
+        began, cpu_seconds = time.time(), sum(member.cpu_seconds() for member in members)
         await publish(members, rate, seconds, op)
         took = time.time() - began
         await _settle(members)
+        cpu_seconds = sum(member.cpu_seconds() for member in members) - cpu_seconds
     finally:
         for member in members:
             await member.close()
     loop = asyncio.get_running_loop()
-    return took, list(await asyncio.gather(*(loop.run_in_executor(None, member.tell) for member in members)))
+    return (
+        took,
+        cpu_seconds,
+        list(await asyncio.gather(*(loop.run_in_executor(None, member.tell) for member in members))),
+    )
 
 
 async def _settle(members: list[Member]) -> None:
@@ -188,7 +201,7 @@ def measure(op: Any, rate: float, nodes: int = NODES, seconds: float = SECONDS) 
             stack.callback(members[-1].end)
         for member in members:
             member.wait()
-        took, seen = asyncio.run(_drive(members, rate, seconds, op))
+        took, cpu_seconds, seen = asyncio.run(_drive(members, rate, seconds, op))
         due = {member.member: member.due for member in members}
         own = {
             member.member: [rev for _, rev, _ in one["published"]] for member, one in zip(members, seen, strict=True)
@@ -206,7 +219,7 @@ def measure(op: Any, rate: float, nodes: int = NODES, seconds: float = SECONDS) 
         len(accepted) - len(came),
         len(searchable) - len(found_),
         sum(map(len, due.values())) / took,
-        sum(one["cpu_seconds"] for one in seen),
+        cpu_seconds,
     )
 
 
@@ -252,7 +265,9 @@ def live(
             "nodes": nodes,
             "asked/s": rate,
             "published/s": round(result.rate, 1),
-            "cpu s": round(result.cpu_seconds),
+            "cpu ms each at each node": round(
+                1000 * result.cpu_seconds / nodes / max(1, len(result.accepted) // (nodes - 1)), 2
+            ),
             "load": round(os.getloadavg()[0], 1),
         }
         yield from figures(f"{what} accepted everywhere", result.accepted, result.lost, params)
