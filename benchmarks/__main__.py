@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmarks import small
-from benchmarks.live import live
+from benchmarks.live import live, overquota
 from benchmarks.reconnect import reconnect
 from benchmarks.replication import measure
 from benchmarks.table import Figure, save, show
@@ -45,6 +45,7 @@ def suites(count: int, large: int, heads: int) -> dict[str, Callable[[], Iterato
         "replication": lambda: replication(count),
         "reconnect": lambda: reconnect(heads),
         "live": live,
+        "overquota": overquota,
         "verification": small.verification,
         "reading": small.reading,
         "tries": tries,

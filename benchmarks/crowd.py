@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -31,13 +31,13 @@ def make(path: Path, name: str, port: int = 0) -> keystore.Keys:
     return keys
 
 
-def found(base: Path, number: int) -> list[Path]:
+def found(base: Path, number: int, policy: Mapping[str, int | str] | None = None) -> list[Path]:
     """Set up a co-op of so many founders on this machine; return their folders."""
     ports = free_ports(number)
     paths = [base / f"member{one:02d}" for one in range(number)]
     keys = {path: make(path, path.name, port) for path, port in zip(paths, ports, strict=True)}
     urls = {path: f"http://127.0.0.1:{port}" for path, port in zip(paths, ports, strict=True)}
-    coop_id, bundle = charter(list(keys.values()))
+    coop_id, bundle = charter(list(keys.values()), policy)
     for path in paths:
         core, lock = open_core(Folder(path), WORLD, None)
 
@@ -53,7 +53,7 @@ def found(base: Path, number: int) -> list[Path]:
     return paths
 
 
-def charter(founders: Sequence[keystore.Keys]) -> tuple[bytes, bytes]:
+def charter(founders: Sequence[keystore.Keys], policy: Mapping[str, int | str] | None = None) -> tuple[bytes, bytes]:
     """Return co-op id and signed charter of these founders."""
     founders = sorted(founders, key=lambda one: one.identity.member_id)
     ids: list[Identity] = [one.identity for one in founders]
@@ -62,7 +62,7 @@ def charter(founders: Sequence[keystore.Keys]) -> tuple[bytes, bytes]:
         founders=[one.member_id for one in ids],
         time_ms=time.time_ns() // 1_000_000,
         nonce=WORLD.random_bytes(16),
-        policy=DEFAULT_POLICY,
+        policy={**DEFAULT_POLICY, **(policy or {})},
     )
     signatures = [minutes.sign_genesis(body, one.signing_seed) for one in founders]
     bundle = minutes.genesis_bundle(body, signatures, [data for one in founders for data in one.log])

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +62,7 @@ class Member:
                 raise RuntimeError((self.path / "log.txt").read_text()[-2_000:])
             await asyncio.sleep(0.05)
         path = json.loads(folder.control.read_bytes())["socket"]
-        self._client = aiohttp.ClientSession(connector=aiohttp.UnixConnector(path=path, limit=1))
+        self._client = aiohttp.ClientSession(connector=aiohttp.UnixConnector(path=path))
 
     async def op(self, name: str, **arguments: Any) -> Any:
         """Run one operation."""
@@ -151,8 +151,31 @@ async def change_listing(member: Member, turn: int) -> None:
     await member.op("stock.add", sku=f"S{turn % 10}", listing={"title": f"Article of turn {turn}"})
 
 
+@dataclass
+class Flood:
+    """One member, the first, says more than its share: so many heads a second, beside what is measured."""
+
+    rate: float
+    lanes: int = 4
+    said: int = 0
+
+    async def run(self, member: Member) -> None:
+        """Flood until cancelled."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+
+        async def lane() -> None:
+            while True:
+                self.said += 1
+                turn = self.said
+                await asyncio.sleep(max(0.0, began + turn / self.rate - loop.time()))
+                await member.op("stock.set", sku="S0", quantity_milli=turn * 1_000)
+
+        await asyncio.gather(*(lane() for _ in range(self.lanes)))
+
+
 async def _drive(
-    members: list[Member], rate: float, seconds: float, op: Any
+    members: list[Member], rate: float, seconds: float, op: Any, flood: Flood | None
 ) -> tuple[float, float, list[dict[str, Any]]]:
     for member in members:
         await member.open()
@@ -166,7 +189,15 @@ async def _drive(
         for member in members:
             member.due.clear()
         began, cpu_seconds = time.time(), sum(member.cpu_seconds() for member in members)
-        await publish(members, rate, seconds, op)
+        if flood is None:
+            await publish(members, rate, seconds, op)
+        else:
+            # The first member does not count, whether it floods or is silent.
+            flooding = asyncio.ensure_future(flood.run(members[0])) if flood.rate else None
+            await publish(members[1:], rate, seconds, op)
+            if flooding is not None:
+                flooding.cancel()
+                await asyncio.gather(flooding, return_exceptions=True)
         took = time.time() - began
         await _settle(members)
         cpu_seconds = sum(member.cpu_seconds() for member in members) - cpu_seconds
@@ -192,17 +223,25 @@ async def _settle(members: list[Member]) -> None:
             await asyncio.sleep(0.2)
 
 
-def measure(op: Any, rate: float, nodes: int = NODES, seconds: float = SECONDS) -> Result:
+def measure(
+    op: Any,
+    rate: float,
+    nodes: int = NODES,
+    seconds: float = SECONDS,
+    *,
+    flood: Flood | None = None,
+    policy: Mapping[str, int | str] | None = None,
+) -> Result:
     """Run one measurement in a fresh co-op."""
     with tempfile.TemporaryDirectory(prefix="coopnode-bench-") as base, ExitStack() as stack:
         members = []
-        for path in found(Path(base), nodes):
+        for path in found(Path(base), nodes, policy):
             members.append(Member(path))
             stack.callback(members[-1].end)
         for member in members:
             member.wait()
-        took, cpu_seconds, seen = asyncio.run(_drive(members, rate, seconds, op))
-        due = {member.member: member.due for member in members}
+        took, cpu_seconds, seen = asyncio.run(_drive(members, rate, seconds, op, flood))
+        due = {member.member: member.due for member in members if member.due}
         own = {
             member.member: [rev for _, rev, _ in one["published"]] for member, one in zip(members, seen, strict=True)
         }
@@ -221,6 +260,26 @@ def measure(op: Any, rate: float, nodes: int = NODES, seconds: float = SECONDS) 
         sum(map(len, due.values())) / took,
         cpu_seconds,
     )
+
+
+def overquota(nodes: int = 8, seconds: float = 20.0, quota_a_minute: int = 60, times: int = 100) -> Iterator[Figure]:
+    """What the others notice of one member that says a hundred times what its quota allows."""
+    policy = {"quota_active_heads_a_minute": quota_a_minute}
+    rate = (nodes - 1) * quota_a_minute / 60 / 2
+    without = measure(set_stock, rate, nodes, seconds, flood=Flood(0.0), policy=policy)
+    flood = Flood(times * quota_a_minute / 60)
+    flooded = measure(set_stock, rate, nodes, seconds, flood=flood, policy=policy)
+    params = {
+        "nodes": nodes,
+        "asked/s": rate,
+        "flood/s": round(flood.said / seconds, 1),
+        "load": round(os.getloadavg()[0], 1),
+    }
+    for share, name in ((0.5, "p50"), (0.99, "p99")):
+        calm = quantile(without.accepted, share) * 1000
+        value = quantile(flooded.accepted, share) * 1000
+        yield Figure(f"heads of others during a flood, {name}", value, "ms", calm, "ms without the flood", params)
+    yield Figure("  never came", flooded.lost, f"of {flooded.lost + len(flooded.accepted)}", None, "", params)
 
 
 def delays(
