@@ -9,7 +9,6 @@ Bodies behind changed heads are fetched too, and counted apart.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -22,11 +21,11 @@ from aiohttp import web
 from benchmarks.crowd import WORLD, charter, free_ports, make
 from benchmarks.table import Figure
 from coopnode import keystore
-from coopnode.core import Core, open_core
+from coopnode.core import open_core
 from coopnode.folder import Folder, Lock
+from coopnode.gossip.link import AnswerT, Link
 from coopnode.ingest import head_slot
 from coopnode.membership import begin
-from coopnode.gossip.link import AnswerT, Link
 from coopnode.node import Node
 from coopnode.server.app import make_runner
 from coopnode.store import Tables
