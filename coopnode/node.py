@@ -20,16 +20,20 @@ from coopnode.catalog.follower import Follower
 from coopnode.core import Core, News
 from coopnode.gossip.dialer import Dialer
 from coopnode.gossip.discovery import Discovery
+from coopnode.gossip.forwarding import Forwarder
 from coopnode.gossip.gossiper import Gossiper, Incoming
 from coopnode.gossip.joining import keep_applying
+from coopnode.gossip.keeping import lagging, trim
 from coopnode.gossip.link import Link
 from coopnode.gossip.puller import Pulled, Puller, Staged
 from coopnode.ingest import Outcome
 from coopnode.publisher import Phase
+from coopnode.scope import Scope
 from coopnode.store import StoreError, Tables
 from protocol import head as heads
 from protocol.gossip import ItemKind
 from protocol.head import Head, Stream
+from protocol.scope import Replica
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -46,6 +50,7 @@ class Node:
         self.follower = Follower(core.folder.index, core.store)
         self.puller = Puller(self)
         self.gossiper = Gossiper(self)
+        self.forwarder = Forwarder(self, "")
         self.url = ""
         self.failed: asyncio.Future[None] | None = None
         self._writer = ThreadPoolExecutor(1, "writer")
@@ -67,7 +72,9 @@ class Node:
         self._client = aiohttp.ClientSession()
         self._dialer = Dialer(self.core, self.gossiper, next(iter(self.contact_urls), url))
         self._dialer.own_urls.add(url)
+        self.forwarder = Forwarder(self, next(iter(self.contact_urls), url))
         await self.follower.start(self._on_writer)
+        await self._trim()
         for name, work in (
             ("batches", self._take_batches()),
             ("look", self._look_now_and_then()),
@@ -215,12 +222,25 @@ class Node:
         known = await self.read(lambda tables: tables.items.has(head.head_id))
         return head if known else None
 
+    @property
+    def scope(self) -> Scope:
+        """What is kept here."""
+        return self.core.scope
+
+    def linked(self) -> dict[bytes, Link]:
+        """Return the open links by member."""
+        return self.gossiper.linked()
+
     def links_to_ask(self, author: bytes, offering: list[Link]) -> list[Link]:
-        """Return open links: the author's own, then those that offer, then the others by chance."""
+        """Return open links: the author's own, then those that offer, then the others by chance.
+
+        Those that keep everything come before those that keep a part; who keeps nothing is not asked.
+        """
         linked = self.gossiper.linked()
-        first = ([linked[author]] if author in linked else []) + offering
         others = [linked[peer] for peer in self.core.world.shuffle(sorted(linked))]
-        return list(dict.fromkeys([*first, *others]))
+        asked = sorted(dict.fromkeys([*offering, *others]), key=lambda link: link.replica is not Replica.FULL)
+        first = [linked[author]] if author in linked else []
+        return list(dict.fromkeys([*first, *(link for link in asked if link.replica is not Replica.LIGHT)]))
 
     def begin_ahead(self, stream: Stream) -> None:
         """A walk of a stream of which nothing is here begins."""
@@ -260,12 +280,28 @@ class Node:
             if self.core.membership is None:
                 continue
             await self.perform(lambda tables: (None, self.core.look(tables)))
+            await self._settle_scope()
             proved, self.gossiper.on_proved = self.gossiper.on_proved, []
             for url, member_id in proved:
                 await self.write(_note_heard, url, member_id, self.core.world.now_ms())
             if self._dialer is not None and self._dialer.refusals:
                 refusals, self._dialer.refusals = self._dialer.refusals, Counter()
                 await self.write(_count_refusals, refusals, self.core.world.now_ms())
+
+    async def _settle_scope(self) -> None:
+        """A member whom the settings name may have come, or have changed its name: keep and drop accordingly."""
+        if await self.write(lambda tables: self.core.settle_scope(tables)):
+            await self._trim()
+            for head in await self.read(lagging, self.core.scope):
+                self.puller.want(head, None)
+
+    async def _trim(self) -> None:
+        """Drop what is wanted no more, also from the index, and give its space back to the machine."""
+        dropped = await self.write(trim, self.core.scope)
+        for one in dropped:
+            self.follower.feed(one.stream, one.changed, one.change_seq)
+        if dropped:
+            await self._on_writer(self.core.store.shrink)
 
     def _found(self, url: str, member_id: bytes) -> None:
         """Zeroconf has an address."""

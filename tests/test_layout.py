@@ -36,16 +36,17 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("publisher",),
     ("ingest",),
     ("config", "keystore", "highwater", "membership"),
-    ("folder", "connectors", "store"),
+    ("folder", "connectors", "store", "scope"),
     ("errors", "world", "__init__"),
 )
 INSIDE: dict[str, tuple[tuple[str, ...], ...]] = {
     "gossip": (
+        ("forwarding",),
         ("dialer", "discovery"),
         ("gossiper", "joining"),
         ("answers", "catchup"),
         ("puller",),
-        ("link", "addresses"),
+        ("link", "addresses", "keeping"),
         ("__init__",),
     ),
 }

@@ -96,7 +96,7 @@ class Dialer:
 
     def look(self) -> None:
         """Begin the tries that are due now."""
-        addresses = self._core.store.read(_addresses)
+        addresses = self._core.store.read(known_addresses)
         now_ms = self._core.world.steady_ms()
         self._forget(addresses, now_ms)
         membership = self._core.need_membership()
@@ -200,7 +200,7 @@ def _claim(address: Address) -> tuple[Source, bytes | None]:
     return source_of(address.source), address.member_id
 
 
-def _addresses(tables: Tables) -> list[Address]:
+def known_addresses(tables: Tables) -> list[Address]:
     """Return all known addresses: those noted, and those in members' contact statements.
 
     Several members may claim one URL: each claim stands for itself, so that nobody can take another's away.

@@ -16,10 +16,11 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 from coopnode.core import Core, News
 from coopnode.gossip.answers import answer
 from coopnode.gossip.catchup import reconcile
+from coopnode.gossip.keeping import lagging
 from coopnode.gossip.link import Link, NoAnswer, Socket, open_session
 from coopnode.gossip.puller import Puller
-from coopnode.ingest import Fate, Outcome, head_slot, object_id
-from coopnode.membership import Membership, settled_id
+from coopnode.ingest import Fate, Outcome, object_id
+from coopnode.membership import settled_id
 from coopnode.publisher import Phase
 from coopnode.store import Tables
 from protocol import head as heads
@@ -27,10 +28,10 @@ from protocol import identity as identities
 from protocol import messages
 from protocol.errors import LocalError, Reason, Refused
 from protocol.gossip import Broadcast, ItemKind
-from protocol.head import Head
 from protocol.identity import Identity
 from protocol.limits import MAX_REQUESTS_UNDER_WAY
 from protocol.messages import GetPages, Pages, Ping, Pong, Put, Since, Status, Twin
+from protocol.scope import read_replica
 from protocol.session import Closed, Me, Opened, Received, Role
 
 P = ParamSpec("P")
@@ -132,7 +133,7 @@ class Gossiper:
         """Tell all peers how far our minute book goes: it has a new page."""
         for peer, link in self.linked().items():
             if link in self.broadcast:
-                link.send(await self._home.read(_status, self._core.need_membership(), peer))
+                link.send(await self._home.read(_status, self._core, peer))
 
     async def stop(self) -> None:
         """Say goodbye on all links."""
@@ -178,7 +179,7 @@ class Gossiper:
             return
         if link.url is not None:
             self.on_proved.append((link.url, link.peer))
-        link.send(await self._home.read(_status, self._core.need_membership(), link.peer))
+        link.send(await self._home.read(_status, self._core, link.peer))
         try:
             await asyncio.wait_for(link.judged.wait(), JUDGED_SECONDS)
         except TimeoutError:
@@ -204,7 +205,7 @@ class Gossiper:
         """The peer has said where it stands: catch up with its book, then judge it, then go on."""
         try:
             assert link.peer is not None
-            link.store_nonce = status.store_nonce
+            link.store_nonce, link.replica = status.store_nonce, read_replica(status.replica)
             if status.slot > self._core.need_membership().roster.slot:
                 await self._fetch_pages(link)
             if link in self.broadcast:
@@ -302,10 +303,10 @@ class Gossiper:
 
     async def _pull_what_lags(self, link: Link) -> None:
         """Fetch the bodies of all heads that are ahead of the states that we hold."""
-        lagging = await self._home.read(_lagging, self._core.member_id)
+        behind = await self._home.read(lagging, self._core.scope)
         if self._core.publisher.phase is Phase.BEHIND and self._core.publisher.target is not None:
-            lagging.append(self._core.publisher.target)
-        for head in lagging:
+            behind.append(self._core.publisher.target)
+        for head in behind:
             self._home.puller.want(head, link)
 
     def _begin_answer(self, link: Link, question: messages.Question) -> None:
@@ -399,10 +400,11 @@ async def _guarded(work: Coroutine[Any, Any, None]) -> None:
 # ── in a transaction ──────────────────────────────────────────────────────────────────────────────
 
 
-def _status(tables: Tables, membership: Membership, peer: bytes) -> Status:
+def _status(tables: Tables, core: Core, peer: bytes) -> Status:
+    roster = core.need_membership().roster
     own = [item.data for item in tables.items.of_kind(ItemKind.HEAD, peer)]
     nonce = tables.meta.get("store_nonce") or bytes(8)
-    return Status(membership.roster.slot, membership.roster.page_id, nonce, own[:16])
+    return Status(roster.slot, roster.page_id, nonce, own[:16], core.scope.replica.value)
 
 
 def _since(tables: Tables, peer: bytes) -> Since:
@@ -416,19 +418,6 @@ def _cursor(tables: Tables, peer: bytes) -> tuple[bytes, int] | None:
 
 def _set_cursor(tables: Tables, peer: bytes, nonce: bytes, cursor: int) -> None:
     tables.peers.set_cursor(peer, nonce, cursor)
-
-
-def _lagging(tables: Tables, me: bytes) -> list[Head]:
-    """Return the heads of others whose state we do not hold."""
-    lagging = []
-    for item in tables.items.of_kind(ItemKind.HEAD):
-        head = heads.read(item.data)
-        if head.stream.member_id == me or tables.items.in_slot(ItemKind.HEAD, head_slot(head)) != item.data:
-            continue  # our own, or kept as evidence beside the one that holds
-        held = tables.catalogue.held(head.stream)
-        if held is None or held.head != item.data:
-            lagging.append(head)
-    return lagging
 
 
 def _count_refusal(tables: Tables, reason: Reason, detail: str, now_ms: int) -> None:

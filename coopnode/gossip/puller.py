@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
+from coopnode.gossip.keeping import in_step, wants_of
 from coopnode.gossip.link import Link, NoAnswer
+from coopnode.scope import Scope
 from coopnode.store import Tables
 from coopnode.store.catalogue import Held
 from coopnode.store.tries import Changed
@@ -27,6 +29,7 @@ from protocol.limits import MAX_OPS_BYTES
 from protocol.messages import Nodes, Ops, WalkTrie
 from protocol.pull import Walk
 from protocol.records import LISTING
+from protocol.scope import everything
 from protocol.trie import Summary
 
 P = ParamSpec("P")
@@ -40,6 +43,10 @@ RETRY_SECONDS = 0.25
 
 class Home(Protocol):
     """What the puller needs of the node that it belongs to."""
+
+    @property
+    def scope(self) -> Scope:
+        """What is kept here."""
 
     async def write(self, function: Callable[Concatenate[Tables, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run in the writer's transaction."""
@@ -109,7 +116,9 @@ class Puller:
         """Walks under way, for progress."""
 
     def want(self, head: Head, link: Link | None) -> None:
-        """Somebody has *head*: bring its state here."""
+        """Somebody has *head*: bring here what is kept of its state."""
+        if not self._home.scope.pulls(head.stream.member_id):
+            return
         wanted = self._wanted.setdefault(head.stream, Wanted(head))
         if head.version >= wanted.head.version:
             wanted.head = head
@@ -169,20 +178,21 @@ class Puller:
 
     async def _bring_from(self, head: Head, link: Link) -> bool:
         """Bring a stream to *head*, or to the later one that the peer has; whether that was reached."""
-        held = await self._home.write(_open_stream, head.stream)
-        if held.head is not None and held.desync is None:
-            current = heads.read(held.head)
-            if current.version > head.version or current.head_id == head.head_id:
+        held, done, whole = await self._home.write(_look, head, self._home.scope)
+        current = None if held.head is None or held.desync is not None else heads.read(held.head)
+        if current is not None:
+            if current.version > head.version or done:
                 return True
-            if (
-                current.version < head.version
-                and current.version.epoch == head.version.epoch
-                and await self._by_ops(head, current, link)
-            ):
+            if whole and _may_bridge(current, head) and await self._by_ops(head, current, link):
                 return True
         for _ in range(MOVES):
             try:
-                return await self._by_walk(head, link)
+                if not await self._by_walk(head, current, link):
+                    return False
+                # The profile may only now say where its member lies.
+                if await self._home.write(in_step, self._home.scope, head):
+                    return True
+                current = head
             except Moved as moved:
                 later = await self._home.hear(moved.head, link)
                 if later is None or later.version <= head.version:
@@ -212,14 +222,32 @@ class Puller:
             return False
         return True
 
-    async def _by_walk(self, head: Head, link: Link) -> bool:
-        walk, cold = await self._home.write(_begin_walk, head)
+    async def _by_part_of_ops(self, walk: Walk, current: Head, link: Link) -> bool:
+        """Bring the collections that we keep forward by their operations; the walk has brought the state body."""
+        answer = await link.ask(pull.get_ops(walk.head, current.version.rev), Ops)
+        segments: Segments = [(rev, bodies) for rev, bodies in answer.segments if rev <= walk.head.version.rev]
+        if not segments or segments[-1][0] != walk.head.version.rev:
+            return False
+        try:
+            await self._home.pulled(await self._home.write(_apply_part_of_ops, walk, current, segments))
+        except Refused as refused:
+            if refused.reason is not Reason.ROOT_MISMATCH:
+                raise
+            return False
+        return True
+
+    async def _by_walk(self, head: Head, current: Head | None, link: Link) -> bool:
+        walk, cold = await self._home.write(_begin_walk, head, self._home.scope)
         if cold:
             self._home.begin_ahead(head.stream)
         self.walks[head.stream] = walk
         under_way: set[asyncio.Task[tuple[WalkTrie, Nodes]]] = set()
         try:
             while not walk.done:
+                if walk.elsewhere and current is not None and not under_way and _may_bridge(current, head):
+                    bridge, current = current, None  # tried once: after this the walk goes on
+                    if await self._by_part_of_ops(walk, bridge, link):
+                        return True
                 for question in walk.questions():
                     under_way.add(asyncio.create_task(_ask(link, question)))
                 done, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
@@ -254,10 +282,6 @@ Segments = list[tuple[int, list[list[object]]]]
 """[(rev, [[collection, deflated body], ...]), ...]"""
 
 
-def _open_stream(tables: Tables, stream: Stream) -> Held:
-    return tables.catalogue.open_stream(stream)
-
-
 def _unstage(tables: Tables, stream: Stream) -> None:
     tables.catalogue.unstage(tables.catalogue.open_stream(stream))
 
@@ -267,14 +291,27 @@ def _set_desync(tables: Tables, stream: Stream) -> None:
     tables.catalogue.set_desync(held, "the author's operations do not lead to its signed root")
 
 
-def _begin_walk(tables: Tables, head: Head) -> tuple[Walk, bool]:
+def _look(tables: Tables, head: Head, scope: Scope) -> tuple[Held, bool, bool]:
+    """Return what we hold of a stream, whether that is all we want of *head*, and whether both are whole."""
+    held = tables.catalogue.open_stream(head.stream)
+    whole = not held.elsewhere and wants_of(tables, scope, head) is everything
+    return held, in_step(tables, scope, head), whole
+
+
+def _may_bridge(current: Head, head: Head) -> bool:
+    """Whether operations may lead from one to the other."""
+    return current.version < head.version and current.version.epoch == head.version.epoch
+
+
+def _begin_walk(tables: Tables, head: Head, scope: Scope) -> tuple[Walk, bool]:
     """Begin a walk from what we hold of the stream now; say whether there are no listings among it."""
     held = tables.catalogue.open_stream(head.stream)
 
     def summary_of(collection: str, prefix: str) -> Summary:
         return tables.catalogue.staged_or_held(held, collection, prefix)
 
-    return Walk(head, held.summaries, summary_of), LISTING not in held.summaries
+    walk = Walk(head, held.summaries, summary_of, wants_of(tables, scope, head))
+    return walk, LISTING not in held.summaries
 
 
 def _stage(tables: Tables, walk: Walk, question: WalkTrie, answer: Nodes) -> list[Staged]:
@@ -290,7 +327,9 @@ def _stage(tables: Tables, walk: Walk, question: WalkTrie, answer: Nodes) -> lis
 
 def _commit_walk(tables: Tables, walk: Walk) -> Pulled:
     held = tables.catalogue.open_stream(walk.head.stream)
-    held, changed = tables.catalogue.commit_staged(held)
+    held, changed = tables.catalogue.commit_staged(held, walk.elsewhere)
+    if walk.elsewhere:
+        tables.catalogue.drop_ops(held)
     if held.root != walk.head.state_root:
         raise Refused(Reason.ROOT_MISMATCH, "what was fetched does not add up to the signed root")
     return Pulled(held.stream, changed, tables.catalogue.set_head(held, walk.head.signed.to_bytes()))
@@ -315,6 +354,24 @@ def _apply_ops(tables: Tables, head: Head, current: Head, segments: Segments) ->
     if held.root != head.state_root:
         raise Refused(Reason.ROOT_MISMATCH, "the operations do not lead to the signed root")
     return Pulled(head.stream, changed, tables.catalogue.set_head(held, head.signed.to_bytes()))
+
+
+def _apply_part_of_ops(tables: Tables, walk: Walk, current: Head, segments: Segments) -> Pulled:
+    """Apply the operations of what is kept. The signed state body says what must come out, collection by collection."""
+    held = tables.catalogue.open_stream(walk.head.stream)
+    if held.head != current.signed.to_bytes() or walk.elsewhere.keys() != held.elsewhere.keys():
+        raise Refused(Reason.ROOT_MISMATCH, "the state has changed meanwhile")
+    changed: dict[str, Changed] = {}
+    for _, packed in segments:
+        ops = {name: one for name, one in chunks.read_ops(_inflated(packed)).items() if name not in walk.elsewhere}
+        held, now_changed = tables.catalogue.apply(held, ops)
+        for name, one in now_changed.items():
+            changed.setdefault(name, Changed()).add(one)
+    held, _ = tables.catalogue.put_elsewhere(held, walk.elsewhere)
+    if held.root != walk.head.state_root:
+        raise Refused(Reason.ROOT_MISMATCH, "the operations do not lead to the signed root")
+    tables.catalogue.unstage(held)
+    return Pulled(held.stream, changed, tables.catalogue.set_head(held, walk.head.signed.to_bytes()))
 
 
 def _inflated(packed: list[list[object]]) -> dict[str, bytes]:
