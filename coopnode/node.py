@@ -152,6 +152,8 @@ class Node:
             self.puller.want(head, came_from)
         for published in news.published:
             self.follower.feed(published.head.stream, published.changed, published.change_seq)
+        if any(item.kind is ItemKind.STATEMENT for item in news.items):
+            await self._settle_scope()
         if news.roster_changed:
             log.info("the minute book is at page %d now", self.core.need_membership().roster.slot)
             await self.begin_membership()
@@ -290,7 +292,7 @@ class Node:
 
     async def _settle_scope(self) -> None:
         """A member whom the settings name may have come, or have changed its name: keep and drop accordingly."""
-        if await self.write(lambda tables: self.core.settle_scope(tables)):
+        if self.core.config.replica_members and await self.write(lambda tables: self.core.settle_scope(tables)):
             await self._trim()
             for head in await self.read(lagging, self.core.scope):
                 self.puller.want(head, None)

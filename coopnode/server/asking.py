@@ -118,8 +118,9 @@ def found_listing(shelf: Shelf, member_id: bytes, sku: str) -> Json:
 # ── inside ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _elsewhere(tables: Tables, node: Node, memory: Memory) -> int:
-    return int(Shelf(tables, node.core, memory).coverage()["elsewhere"])
+def _elsewhere(tables: Tables, node: Node, memory: Memory) -> bool:
+    """Whether any member's listings are not kept here."""
+    return bool(Shelf(tables, node.core, memory).coverage()["elsewhere"])
 
 
 async def _is_elsewhere(node: Node, memory: Memory, member_id: bytes, sku: str) -> bool:

@@ -23,6 +23,8 @@ from coopnode.errors import NodeError
 from coopnode.folder import Folder, write_durably
 from coopnode.gossip.joining import join
 from coopnode.node import Node
+from coopnode.server import asking
+from coopnode.server.api import MAX_LIMIT
 from coopnode.store import StoreError, Tables
 
 MAX_REQUEST_BYTES = 64 * 1024 * 1024
@@ -99,10 +101,11 @@ class Control:
 
     async def _search(self, text: str, limit: int = 20, offset: int = 0) -> Json:
         node = self._node
+        passed = await asking.search(node, self._memory, text, min(limit, MAX_LIMIT), offset)
+        if passed is not None:
+            return passed
         return await node.read(
-            lambda tables: Shelf(tables, node.core, self._memory).results(
-                node.follower.search(text, limit, offset), limit, offset
-            )
+            lambda tables: asking.results(node, Shelf(tables, node.core, self._memory), text, limit, offset)
         )
 
     async def _peers(self) -> Json:
@@ -121,6 +124,7 @@ class Control:
             "url": self._node.url,
             "peers": len(linked),
             "fetching": fetching,
+            "forwarded": dict(self._node.forwarder.counts),
             "searchable": self._node.follower.done_seq >= changed,
         }
 
@@ -149,6 +153,7 @@ async def peers(node: Node) -> list[Json]:
             "member": member_id.hex(),
             "name": name,
             "url": link.url,
+            "replica": link.replica.value,
             "since_ms": link.opened_ms,
             "bytes_in": link.bytes_in,
             "bytes_out": link.bytes_out,
