@@ -292,7 +292,10 @@ class Node:
 
     async def _settle_scope(self) -> None:
         """A member whom the settings name may have come, or have changed its name: keep and drop accordingly."""
-        if self.core.config.replica_members and await self.write(lambda tables: self.core.settle_scope(tables)):
+        if not self.core.config.replica_members:
+            return
+        changed = await self.write(self.core.settle_scope)
+        if changed:
             await self._trim()
             for head in await self.read(lagging, self.core.scope):
                 self.puller.want(head, None)
