@@ -254,6 +254,7 @@ def status(tables: Tables, core: Core) -> tuple[Json, News]:
     """Say how this node stands."""
     held = core.membership
     shelf = Shelf(tables, core)
+    members = [] if held is None else shelf.members()
     own = core.publisher.own_head(tables)
     return {
         "name": core.config.name,
@@ -263,9 +264,9 @@ def status(tables: Tables, core: Core) -> tuple[Json, News]:
         "coop_id": None if held is None else held.coop_id.hex(),
         "is_member": core.is_member,
         "page": None if held is None else held.roster.slot,
-        "members": [] if held is None else shelf.members(),
+        "members": members,
         "coverage": None if held is None else shelf.coverage(),
-        "replica": _replica(core, [] if held is None else shelf.members()),
+        "replica": _replica(core, members),
         "own_head": None
         if own is None
         else {"epoch": own.version.epoch, "rev": own.version.rev, "records": own.record_count},

@@ -93,12 +93,18 @@ class Scope:
             return everything
         if self.replica is Replica.LIGHT:
             return _nothing
-        if not self._chooses(author, profile) or (self.max_records is not None and record_count > self.max_records):
+        most, kept = self.max_records, self.collections
+        if not self._chooses(author, profile) or (most is not None and record_count > most):
             return _profile_only
-        if self.collections is None:
+        if kept is None and most is None:
             return everything
-        kept = self.collections
-        return lambda name, signed: name in kept or _profile_only(name, signed)
+
+        def wants(name: str, signed: Summary) -> bool:
+            # By the collection's own count too: a head may say less than the state that it signs.
+            fits = most is None or signed.count <= most
+            return (fits and (kept is None or name in kept)) or _profile_only(name, signed)
+
+        return wants
 
     def _chooses(self, author: bytes, profile: Mapping[str, Any]) -> bool:
         if self.members is None and self.regions is None:

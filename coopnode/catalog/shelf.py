@@ -190,7 +190,7 @@ class Shelf:
             "complete": len(self._facts.dates_ms),
             "older_than_a_day": bisect_left(self._facts.dates_ms, self._now_ms - DAY_MS),
             "replica": self._core.scope.replica.value,
-            "elsewhere": self._facts.elsewhere,
+            "not_kept": self._facts.elsewhere,
         }
 
     def lacks(self, member_id: bytes) -> bool:

@@ -185,14 +185,15 @@ class Puller:
                 return True
             if whole and _may_bridge(current, head) and await self._by_ops(head, current, link):
                 return True
+        bridge = None if whole else current
         for _ in range(MOVES):
             try:
-                if not await self._by_walk(head, current, link):
+                if not await self._by_walk(head, bridge, link):
                     return False
                 # The profile may only now say where its member lies.
                 if await self._home.write(in_step, self._home.scope, head):
                     return True
-                current = head
+                bridge = None
             except Moved as moved:
                 later = await self._home.hear(moved.head, link)
                 if later is None or later.version <= head.version:
@@ -236,7 +237,8 @@ class Puller:
             return False
         return True
 
-    async def _by_walk(self, head: Head, current: Head | None, link: Link) -> bool:
+    async def _by_walk(self, head: Head, bridge: Head | None, link: Link) -> bool:
+        """Walk to *head*. A part may be brought there by operations instead: from *bridge*, the head that we hold."""
         walk, cold = await self._home.write(_begin_walk, head, self._home.scope)
         if cold:
             self._home.begin_ahead(head.stream)
@@ -244,10 +246,10 @@ class Puller:
         under_way: set[asyncio.Task[tuple[WalkTrie, Nodes]]] = set()
         try:
             while not walk.done:
-                if walk.elsewhere and current is not None and not under_way and _may_bridge(current, head):
-                    bridge, current = current, None  # tried once: after this the walk goes on
-                    if await self._by_part_of_ops(walk, bridge, link):
+                if bridge is not None and walk.collections is not None:
+                    if _may_bridge(bridge, head) and await self._by_part_of_ops(walk, bridge, link):
                         return True
+                    bridge = None
                 for question in walk.questions():
                     under_way.add(asyncio.create_task(_ask(link, question)))
                 done, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
@@ -368,6 +370,7 @@ def _apply_part_of_ops(tables: Tables, walk: Walk, current: Head, segments: Segm
         for name, one in now_changed.items():
             changed.setdefault(name, Changed()).add(one)
     held, _ = tables.catalogue.put_elsewhere(held, walk.elsewhere)
+    tables.catalogue.drop_ops(held)  # they would end before the head that we hold now
     if held.root != walk.head.state_root:
         raise Refused(Reason.ROOT_MISMATCH, "the operations do not lead to the signed root")
     tables.catalogue.unstage(held)

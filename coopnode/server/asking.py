@@ -100,7 +100,7 @@ def results(node: Node, shelf: Shelf, text: str, limit: int, offset: int) -> Jso
     """Search what is kept here."""
     found = shelf.results(node.follower.search(text, limit, offset), limit, offset)
     note = ""
-    if found["coverage"]["elsewhere"]:
+    if found["coverage"]["not_kept"]:
         note = f"The node of {node.core.config.name} keeps {KEEPS[node.core.scope.replica]}; this is what is here."
     return {**found, "passed_on": None, "note": note}
 
@@ -120,7 +120,7 @@ def found_listing(shelf: Shelf, member_id: bytes, sku: str) -> Json:
 
 def _elsewhere(tables: Tables, node: Node, memory: Memory) -> bool:
     """Whether any member's listings are not kept here."""
-    return bool(Shelf(tables, node.core, memory).coverage()["elsewhere"])
+    return bool(Shelf(tables, node.core, memory).coverage()["not_kept"])
 
 
 async def _is_elsewhere(node: Node, memory: Memory, member_id: bytes, sku: str) -> bool:

@@ -83,7 +83,7 @@ async def test_a_light_node_answers_a_search_by_asking_another(tmp_path: Path) -
         assert "keeps no other member's catalogue" in shown["note"]
         assert "That nothing is missing cannot be proved." in shown["note"]
         assert shown["coverage"]["replica"] == "light"
-        assert shown["coverage"]["elsewhere"] == 2
+        assert shown["coverage"]["not_kept"] == 2
         # The same from the full node, but for what only a passed-on answer says.
         _, whole = await get(anna, "/api/v1/listings", q="nails")
         assert whole["passed_on"] is None

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from coopnode import desk
+from coopnode.core import Core, open_core
 from coopnode.gossip.keeping import lagging
 from coopnode.store import Tables
+from coopnode.store.catalogue import Held
+from coopnode.world import World
+from protocol import chunks
+from protocol import head as heads
+from protocol.encoding import deflate, encode
 from protocol.head import Stream
+from protocol.messages import Message, Nodes, Ops, Put
 from protocol.records import LISTING, PROFILE, STOCK
 from tests.node.server.coops import listing, stock
-from tests.node.wires import Live, Town, town, until
+from tests.node.wires import Live, Say, Town, honest, liar, town, until
 
 
 def stream_of(live: Live) -> Stream:
@@ -214,3 +222,91 @@ async def test_a_part_comes_from_a_part_and_a_light_peer_is_asked_for_nothing(tm
         await made.start("anna")
         await until(lambda: kept(cleo, anna) == {LISTING: 40, STOCK: 40, PROFILE: 1}, "for the rest from its author")
         assert bert.refusals() == {}
+
+
+# ── liars ─────────────────────────────────────────────────────────────────────────────────────────────
+
+EVIL = encode({"title": "evil"})
+
+
+def change(tables: Tables, core: Core, number: int) -> bytes:
+    """Publish so many new listings; return the head."""
+    core.publisher.override(tables, core.membership)
+    tables.pending.add([listing(f"A-{one:05d}", f"Changed {one}") for one in range(number)])
+    (published,) = core.publish(tables).published
+    return published.head.signed.to_bytes()
+
+
+def lying(core: Core, lie: str) -> Say:
+    """Answer honestly from the store of *core*, but for one thing."""
+
+    def answers(message: Message) -> Message | None:
+        said = honest(core)(message)
+        if lie == "ops" and isinstance(said, Ops) and said.segments:
+            body = deflate(chunks.write_ops({LISTING: {b"A-00000": EVIL}})[LISTING])
+            said = replace(said, segments=[[said.segments[-1][0], [[LISTING, body]]]])
+        elif isinstance(said, Nodes) and lie == "state" and said.state:
+            said = replace(said, state=said.state[:-1] + bytes([said.state[-1] ^ 1]))
+        elif isinstance(said, Nodes) and lie == "chunk" and said.items:
+            said = replace(said, items=[[one[0], 1, chunks.write_chunk([])] for one in said.items])
+        return said
+
+    return answers
+
+
+@pytest.mark.parametrize(
+    ("lie", "number", "reason"),
+    [("", 1, ""), ("ops", 1, ""), ("state", 1, "root_mismatch"), ("chunk", 1_500, "chunk_mismatch")],
+)
+async def test_a_part_is_what_its_author_signed_whoever_brings_it(
+    tmp_path: Path, lie: str, number: int, reason: str
+) -> None:
+    async with town(tmp_path) as made:
+        scope = {"replica": "scoped", "replica_collections": ("listing",)}
+        anna, bert = await made.found("anna", "bert", settings={"anna": scope})
+        await publish(bert, 40)
+        await quiet(made)
+        await made.stop("bert")
+        core, lock = open_core(bert.folder, World(), None)
+        before = anna.held(core.publisher.stream)
+        head = core.write(change, core, number)
+        async with liar(core, anna, lying(core, lie)) as peer:
+            await peer.say(Put([head], [], []))
+            if reason:
+                await until(lambda: peer.closed is not None, "for the end")
+                assert peer.goodbye == reason
+                assert anna.held(core.publisher.stream) == before
+            else:  # operations that lead nowhere: the walk brings it
+                await until(lambda: kept_head(anna, core) == head, "for the new state")
+        if reason:
+            async with liar(core, anna, honest(core)) as peer:
+                await peer.say(Put([head], [], []))
+                await until(lambda: kept_head(anna, core) == head, "for the new state")
+        value = anna.core.store.read(lambda tables: tables.catalogue.get(core.publisher.stream, LISTING, b"A-00000"))
+        assert b"Changed 0" in (value or b"")
+        core.store.close()
+        lock.release()
+
+
+async def test_without_the_comparison_the_lie_gets_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with town(tmp_path) as made:
+        scope = {"replica": "scoped", "replica_collections": ("listing",)}
+        anna, bert = await made.found("anna", "bert", settings={"anna": scope})
+        await publish(bert, 40)
+        await quiet(made)
+        await made.stop("bert")
+        core, lock = open_core(bert.folder, World(), None)
+        head = core.write(change, core, 1)
+        monkeypatch.setattr(Held, "root", property(lambda _: heads.read(head).state_root))
+        async with liar(core, anna, lying(core, "ops")) as peer:
+            await peer.say(Put([head], [], []))
+            await until(lambda: kept_head(anna, core) == head, "for the new state")
+        value = anna.core.store.read(lambda tables: tables.catalogue.get(core.publisher.stream, LISTING, b"A-00000"))
+        assert value == EVIL
+        core.store.close()
+        lock.release()
+
+
+def kept_head(live: Live, core: Core) -> bytes | None:
+    held = live.held(core.publisher.stream)
+    return None if held is None else held.head
