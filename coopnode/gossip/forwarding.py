@@ -30,8 +30,8 @@ from coopnode.store.peers import Address
 from protocol import head as heads
 from protocol import proved, records, statements
 from protocol.errors import Reason, Refused
-from protocol.gossip import ItemKind
 from protocol.head import Head
+from protocol.items import ItemKind
 from protocol.limits import MAX_PROVED_BYTES, STREAM_PUBLIC
 from protocol.proved import Row
 from protocol.records import LISTING, STOCK

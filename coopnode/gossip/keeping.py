@@ -19,8 +19,8 @@ from coopnode.store.tries import Changed
 from protocol import head as heads
 from protocol import records
 from protocol.errors import Refused
-from protocol.gossip import ItemKind
 from protocol.head import Head, Stream
+from protocol.items import ItemKind
 from protocol.limits import STREAM_PUBLIC
 from protocol.records import PROFILE, PROFILE_KEY
 from protocol.scope import Wants, elsewhere

@@ -8,6 +8,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +55,13 @@ async def known(live: Live, author: Live) -> None:
     await until(lambda: live.frontier() == author.frontier(), "for equal frontiers")
     if live.core.scope.replica == "full":
         await until(lambda: live.roots() == author.roots(), "for the states")
-    last = await live.node.read(lambda tables: tables.catalogue.last_change())
-    await until(lambda: live.node.follower.done_seq >= last, "for the index")
+    for one in (live, author):  # each of them may be asked
+        last = await one.node.read(lambda tables: tables.catalogue.last_change())
+        await until(partial(_indexed, one, last), "for the index")
+
+
+def _indexed(live: Live, last: int) -> bool:
+    return live.node.follower.done_seq >= last
 
 
 @asynccontextmanager
