@@ -320,7 +320,11 @@ class Node:
         for one in dropped:
             self.follower.feed(one.stream, one.changed, one.change_seq)
         if dropped:
-            await self._on_writer(self.core.store.shrink)
+            try:
+                await self._on_writer(self.core.store.shrink)
+            except StoreError as error:
+                # It takes as much room again for a moment; what is free in the file is used again in any case.
+                log.warning("the space of what was dropped could not be given back: %s", error)
 
     def _found(self, url: str, member_id: bytes) -> None:
         """Zeroconf has an address."""

@@ -49,6 +49,8 @@ ALL_SECONDS = 6.0
 UNDER_WAY = 8
 """Questions of buyers that are passed on at a time: what strangers ask here must not become a flood elsewhere."""
 MOST_WAITING = 32
+FAILED_MS = 60_000
+"""So long whoever gave no answer that can be used is asked last."""
 SEARCH_PATH, LISTING_PATH = "/api/v1/proved/listings", "/api/v1/proved/listing"
 
 
@@ -120,6 +122,7 @@ class Forwarder:
         self._lookup = lookup
         self._slots = asyncio.Semaphore(UNDER_WAY)
         self._waiting = 0
+        self._failed_ms: dict[bytes, int] = {}
         self.counts: Counter[str] = Counter()
         """How many questions were passed on, answered, and how many answers could not be used: since the start."""
 
@@ -151,6 +154,7 @@ class Forwarder:
                     except NoUse as error:
                         log.debug("%s could not answer: %s", target.member_id.hex()[:8], error)
                         self.counts["no_use"] += 1
+                        self._failed_ms[target.member_id] = self._home.core.world.steady_ms()
                         continue
                     if best is None or _order(passed) < _order(best):
                         best = passed
@@ -184,7 +188,16 @@ class Forwarder:
         heard = {one: max(address.heard_ms for address in by_member[one]) for one in able}
         # By chance among the linked ones: else the same node would answer for all.
         able = core.world.shuffle(sorted(able))
-        able.sort(key=lambda one: (one != author, one not in linked, 0 if one in linked else -heard[one]))
+        late_ms = core.world.steady_ms() - FAILED_MS
+        self._failed_ms = {one: failed_ms for one, failed_ms in self._failed_ms.items() if failed_ms > late_ms}
+        able.sort(
+            key=lambda one: (
+                one in self._failed_ms,
+                one != author,
+                one not in linked,
+                0 if one in linked else -heard[one],
+            )
+        )
         return [Target(one, tuple(by_member[one][:URLS_A_NODE])) for one in able], invited
 
     async def _ask(self, target: Target, path: str, check: Check, invited: Sequence[str]) -> Passed:

@@ -25,6 +25,10 @@ from protocol.limits import STREAM_PUBLIC
 from protocol.records import PROFILE, PROFILE_KEY
 from protocol.scope import Wants, elsewhere
 
+PROFILE_REST_MS = 3_600_000
+"""So far a catalogue of which the profile alone is kept may be behind: else each price of somebody whose catalogue
+nobody wants here would cost a question."""
+
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
@@ -45,9 +49,18 @@ def in_step(tables: Tables, scope: Scope, head: Head) -> bool:
     if not scope.pulls(head.stream.member_id):
         return True
     held = tables.catalogue.held(head.stream)
-    if held is None or held.head != head.signed.to_bytes():
+    if held is None or held.head is None:
         return False
-    return elsewhere(held.state, wants_of(tables, scope, head)).keys() == held.elsewhere.keys()
+    if elsewhere(held.state, wants_of(tables, scope, head)).keys() != held.elsewhere.keys():
+        return False
+    return held.head == head.signed.to_bytes() or _may_rest(scope, held, head)
+
+
+def _may_rest(scope: Scope, held: Held, head: Head) -> bool:
+    """Whether nothing but a profile is kept, and it is young enough. Not where it decides what else is kept."""
+    if held.head is None or scope.regions is not None or not held.elsewhere or held.summaries.keys() - {PROFILE}:
+        return False
+    return head.said_ms - heads.read(held.head).said_ms < PROFILE_REST_MS
 
 
 def lagging(tables: Tables, scope: Scope) -> list[Head]:

@@ -10,6 +10,7 @@ import pytest
 
 from coopnode import desk
 from coopnode.core import Core, open_core
+from coopnode.gossip import keeping
 from coopnode.gossip.keeping import lagging
 from coopnode.store import Tables
 from coopnode.store.catalogue import Held
@@ -184,6 +185,23 @@ async def test_a_region_is_told_by_the_profile(tmp_path: Path, region: str, ther
         await anna.do(desk.profile_set, profile=profile)
         await quiet(made)
         assert (LISTING in kept(bert, anna)) is there
+
+
+async def test_a_profile_alone_need_not_follow_every_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with town(tmp_path) as made:
+        anna, bert = (await three(made, bert={"replica": "scoped", "replica_members": ("nobody",)}))[:2]
+        before = bert.held(stream_of(anna))
+        await anna.add("rye", "Rye bread")
+        await quiet(made)
+        assert bert.held(stream_of(anna)) == before, "a new article is nothing to bert"
+        monkeypatch.setattr(keeping, "PROFILE_REST_MS", 0)
+        await anna.add("oats", "Oats")
+        await quiet(made)
+        after = bert.held(stream_of(anna))
+        assert before is not None
+        assert after is not None
+        assert after.head != before.head, "but its profile is looked at again some time"
+        assert kept(bert, anna) == {PROFILE: 1}
 
 
 async def test_a_name_that_comes_later_is_understood_then(tmp_path: Path) -> None:
