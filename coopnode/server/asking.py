@@ -108,8 +108,11 @@ def results(node: Node, shelf: Shelf, text: str, limit: int, offset: int) -> Jso
 def found_listing(shelf: Shelf, member_id: bytes, sku: str) -> Json:
     """Return a listing that is kept here. Raises NotFound, or NodeError where it may be elsewhere."""
     found = shelf.listing(member_id, sku)
-    if found is None and shelf.lacks(member_id):
-        raise NodeError(f"This member's catalogue is not kept here. {NOBODY}", status=503, problem="elsewhere")
+    if shelf.lacks(member_id):
+        if found is None:
+            raise NodeError(f"This member's catalogue is not kept here. {NOBODY}", status=503, problem="elsewhere")
+        # Else what is not kept, such as the stock, would look as if the seller had not told it.
+        return found | {"passed_on": None, "note": "Only a part of this member's catalogue is kept here: this is it."}
     if found is None:
         raise NotFound("This member has no such article, as far as is known here.")
     return found
