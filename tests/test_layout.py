@@ -46,6 +46,7 @@ INSIDE: dict[str, tuple[tuple[str, ...], ...]] = {
         ("gossiper", "joining"),
         ("answers", "catchup", "spreading"),
         ("puller",),
+        ("parts",),
         ("link", "addresses", "keeping"),
         ("__init__",),
     ),

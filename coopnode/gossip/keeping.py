@@ -41,7 +41,8 @@ class Dropped:
 
 def wants_of(tables: Tables, scope: Scope, head: Head) -> Wants:
     """Say which collections of the state of *head* are kept here."""
-    return scope.wants(head.stream.member_id, head.record_count, _profile(tables, head.stream))
+    profile = {} if scope.regions is None else _profile(tables, head.stream)
+    return scope.wants(head.stream.member_id, head.record_count, profile)
 
 
 def in_step(tables: Tables, scope: Scope, head: Head) -> bool:
@@ -51,9 +52,9 @@ def in_step(tables: Tables, scope: Scope, head: Head) -> bool:
     held = tables.catalogue.held(head.stream)
     if held is None or held.head is None:
         return False
-    if elsewhere(held.state, wants_of(tables, scope, head)).keys() != held.elsewhere.keys():
+    if held.head != head.signed.to_bytes() and not _may_rest(scope, held, head):
         return False
-    return held.head == head.signed.to_bytes() or _may_rest(scope, held, head)
+    return elsewhere(held.state, wants_of(tables, scope, head)).keys() == held.elsewhere.keys()
 
 
 def _may_rest(scope: Scope, held: Held, head: Head) -> bool:

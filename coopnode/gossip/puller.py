@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
+from coopnode.gossip import parts
 from coopnode.gossip.keeping import in_step, wants_of
 from coopnode.gossip.link import Link, NoAnswer
 from coopnode.scope import Scope
@@ -183,17 +184,17 @@ class Puller:
         if current is not None:
             if current.version > head.version or done:
                 return True
-            if whole and _may_bridge(current, head) and await self._by_ops(head, current, link):
-                return True
-        bridge = None if whole else current
+            if _may_bridge(current, head):
+                by_ops = self._by_ops if whole else self._by_ops_of_a_part
+                if await by_ops(head, current, link):
+                    return True
         for _ in range(MOVES):
             try:
-                if not await self._by_walk(head, bridge, link):
+                if not await self._by_walk(head, link):
                     return False
                 # The profile may only now say where its member lies.
                 if await self._home.write(in_step, self._home.scope, head):
                     return True
-                bridge = None
             except Moved as moved:
                 later = await self._home.hear(moved.head, link)
                 if later is None or later.version <= head.version:
@@ -223,22 +224,14 @@ class Puller:
             return False
         return True
 
-    async def _by_part_of_ops(self, walk: Walk, current: Head, link: Link) -> bool:
-        """Bring the collections that we keep forward by their operations; the walk has brought the state body."""
-        answer = await link.ask(pull.get_ops(walk.head, current.version.rev), Ops)
-        segments: Segments = [(rev, bodies) for rev, bodies in answer.segments if rev <= walk.head.version.rev]
-        if not segments or segments[-1][0] != walk.head.version.rev:
+    async def _by_ops_of_a_part(self, head: Head, current: Head, link: Link) -> bool:
+        advanced = await parts.advance(self._home, current, head, link)
+        if advanced is None:
             return False
-        try:
-            await self._home.pulled(await self._home.write(_apply_part_of_ops, walk, current, segments))
-        except Refused as refused:
-            if refused.reason is not Reason.ROOT_MISMATCH:
-                raise
-            return False
-        return True
+        await self._home.pulled(Pulled(head.stream, *advanced))
+        return await self._home.write(in_step, self._home.scope, head)
 
-    async def _by_walk(self, head: Head, bridge: Head | None, link: Link) -> bool:
-        """Walk to *head*. A part may be brought there by operations instead: from *bridge*, the head that we hold."""
+    async def _by_walk(self, head: Head, link: Link) -> bool:
         walk, cold = await self._home.write(_begin_walk, head, self._home.scope)
         if cold:
             self._home.begin_ahead(head.stream)
@@ -246,10 +239,6 @@ class Puller:
         under_way: set[asyncio.Task[tuple[WalkTrie, Nodes]]] = set()
         try:
             while not walk.done:
-                if bridge is not None and walk.collections is not None:
-                    if _may_bridge(bridge, head) and await self._by_part_of_ops(walk, bridge, link):
-                        return True
-                    bridge = None
                 for question in walk.questions():
                     under_way.add(asyncio.create_task(_ask(link, question)))
                 done, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
@@ -356,25 +345,6 @@ def _apply_ops(tables: Tables, head: Head, current: Head, segments: Segments) ->
     if held.root != head.state_root:
         raise Refused(Reason.ROOT_MISMATCH, "the operations do not lead to the signed root")
     return Pulled(head.stream, changed, tables.catalogue.set_head(held, head.signed.to_bytes()))
-
-
-def _apply_part_of_ops(tables: Tables, walk: Walk, current: Head, segments: Segments) -> Pulled:
-    """Apply the operations of what is kept. The signed state body says what must come out, collection by collection."""
-    held = tables.catalogue.open_stream(walk.head.stream)
-    if held.head != current.signed.to_bytes() or walk.elsewhere.keys() != held.elsewhere.keys():
-        raise Refused(Reason.ROOT_MISMATCH, "the state has changed meanwhile")
-    changed: dict[str, Changed] = {}
-    for _, packed in segments:
-        ops = {name: one for name, one in chunks.read_ops(_inflated(packed)).items() if name not in walk.elsewhere}
-        held, now_changed = tables.catalogue.apply(held, ops)
-        for name, one in now_changed.items():
-            changed.setdefault(name, Changed()).add(one)
-    held, _ = tables.catalogue.put_elsewhere(held, walk.elsewhere)
-    tables.catalogue.drop_ops(held)  # they would end before the head that we hold now
-    if held.root != walk.head.state_root:
-        raise Refused(Reason.ROOT_MISMATCH, "the operations do not lead to the signed root")
-    tables.catalogue.unstage(held)
-    return Pulled(held.stream, changed, tables.catalogue.set_head(held, walk.head.signed.to_bytes()))
 
 
 def _inflated(packed: list[list[object]]) -> dict[str, bytes]:

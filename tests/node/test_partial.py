@@ -320,7 +320,7 @@ async def test_without_the_comparison_the_lie_gets_in(tmp_path: Path, monkeypatc
             await peer.say(Put([head], [], []))
             await until(lambda: kept_head(anna, core) == head, "for the new state")
         value = anna.core.store.read(lambda tables: tables.catalogue.get(core.publisher.stream, LISTING, b"A-00000"))
-        assert value == EVIL
+        assert b"Changed 0" not in (value or b""), "another state passes for the author's"
         core.store.close()
         lock.release()
 
