@@ -257,6 +257,7 @@ def status(tables: Tables, core: Core) -> tuple[Json, News]:
     """Say how this node stands."""
     held = core.membership
     shelf = Shelf(tables, core)
+    members = [] if held is None else shelf.members()
     own = core.publisher.own_head(tables)
     return {
         "name": core.config.name,
@@ -266,8 +267,9 @@ def status(tables: Tables, core: Core) -> tuple[Json, News]:
         "coop_id": None if held is None else held.coop_id.hex(),
         "is_member": core.is_member,
         "page": None if held is None else held.roster.slot,
-        "members": [] if held is None else shelf.members(),
+        "members": members,
         "coverage": None if held is None else shelf.coverage(),
+        "replica": _replica(core, members),
         "own_head": None
         if own is None
         else {"epoch": own.version.epoch, "rev": own.version.rev, "records": own.record_count},
@@ -408,6 +410,25 @@ def _article(tables: Tables, core: Core, key: bytes, value: bytes, *, waits: boo
         "quantity": None if quantity is None else format_milli(quantity),
         "available": stock.get("available") if quantity is None else quantity > 0,
         "waits": waits,
+    }
+
+
+def _replica(core: Core, members: list[Json]) -> Json:
+    """Say how much of others' catalogues is kept here, by the settings and in fact."""
+    others = [one for one in members if one["member"] != core.member_id.hex()]
+    own = core.config
+    return {
+        "kind": core.scope.replica.value,
+        "members": list(own.replica_members),
+        "regions": list(own.replica_regions),
+        "collections": list(own.replica_collections),
+        "max_records": own.replica_max_records,
+        "problems": list(core.scope_problems),
+        "whole": sum(one["complete"] for one in others),
+        "others": len(others),
+        "records": sum(one["records"] for one in others),
+        "signed_records": sum(one["signed_records"] or 0 for one in others),
+        "bytes": sum(path.stat().st_size for path in core.folder.path.glob(core.folder.database.name + "*")),
     }
 
 

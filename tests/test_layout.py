@@ -36,17 +36,18 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("publisher",),
     ("ingest",),
     ("config", "keystore", "highwater", "membership"),
-    ("folder", "connectors", "store"),
+    ("folder", "connectors", "store", "scope"),
     ("errors", "world", "__init__"),
 )
 INSIDE: dict[str, tuple[tuple[str, ...], ...]] = {
     "gossip": (
+        ("forwarding",),
         ("dialer", "discovery", "company", "syncing"),
         ("gossiper", "joining"),
         ("answers", "catchup", "forgers", "spreading", "throttle"),
         ("puller",),
-        ("walker",),
-        ("link", "addresses", "gate", "progress"),
+        ("walker", "parts"),
+        ("link", "addresses", "gate", "progress", "keeping"),
         ("__init__",),
     ),
 }

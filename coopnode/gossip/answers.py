@@ -91,8 +91,8 @@ def _items_by_id(tables: Tables, question: GetItems) -> Items:
 
 def _ops(tables: Tables, question: GetOps) -> Ops:
     held = tables.catalogue.held(Stream(question.member_id, question.stream))
-    if held is None or held.head is None:
-        return Ops(question.request, None, [])
+    if held is None or held.head is None or held.elsewhere:
+        return Ops(question.request, None, [])  # of a part there is no bridge for others
     segments: list[list[object]] = []
     size = 0
     if heads.read(held.head).version.epoch == question.epoch:
@@ -111,7 +111,9 @@ def _nodes(tables: Tables, question: WalkTrie) -> Nodes:
     if heads.read(held.head).state_root != question.state_root:
         return Nodes(question.request, held.head, b"", [])
     if not question.collection:
-        return Nodes(question.request, None, trie.state_body(held.summaries), [])
+        return Nodes(question.request, None, trie.state_body(held.state), [])
+    if question.collection in held.elsewhere:
+        return Nodes(question.request, None, b"", [])  # not here: whoever keeps it is to be asked
     return Nodes(question.request, None, b"", _items(tables, held, question))
 
 

@@ -62,6 +62,12 @@ class Shop:
         """Run one command with --json and return its answer."""
         return json.loads(self.cli(*words, "--json"))
 
+    def sets(self, **settings: str) -> None:
+        """Write settings as TOML; they hold from the next start on."""
+        config = self.home / "config.toml"
+        lines = [line for line in config.read_text().splitlines() if line.split(" = ")[0] not in settings]
+        config.write_text("\n".join([*lines, *(f"{name} = {value}" for name, value in settings.items()), ""]))
+
     # ── the process ───────────────────────────────────────────────────────────────────────────────
 
     def start(self) -> Shop:
