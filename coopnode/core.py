@@ -20,7 +20,8 @@ from coopnode.folder import Folder, Lock
 from coopnode.ingest import PARKED, Fate, Ingest, Outcome, head_slot
 from coopnode.membership import Membership
 from coopnode.publisher import Phase, Published, Publisher
-from coopnode.scope import Scope, find_members, read_region
+from coopnode.scope import Scope
+from coopnode.scoping import Scoping
 from coopnode.store import Store, Tables, open_store
 from coopnode.world import World
 from protocol import identity as identities
@@ -74,11 +75,7 @@ class Core:
         self.world = world
         self.store = store
         self.member_id = keys.identity.member_id
-        self.scope = Scope(self.member_id, Replica(config.replica), members=frozenset())
-        """What is kept of others' catalogues; nobody's before the settings have been read beside the roster."""
-        self._scope_known = (-1, -1)
-        self.scope_problems: list[str] = []
-        """What the settings name and nobody here knows: sentences for the owner."""
+        self.scoping = Scoping(self.member_id, config)
         self.ingest = Ingest(self.member_id, world.now_ms)
         self.publisher = Publisher(folder, keys, world)
         self.clerk = Clerk(self.ingest, self.publisher, world)
@@ -101,30 +98,14 @@ class Core:
         tables.pending.begin_draft()
         self.settle_scope(tables)
 
+    @property
+    def scope(self) -> Scope:
+        """What is kept of others' catalogues."""
+        return self.scoping.scope
+
     def settle_scope(self, tables: Tables) -> bool:
         """Read the settings beside roster and contacts: who is meant? Return whether that has changed."""
-        own, before, held = self.config, self.scope, self.membership
-        members: frozenset[bytes] | None = None
-        if own.replica_members:
-            known = (tables.items.last_on_topic(statements.CONTACT.encode()), -1 if held is None else held.roster.slot)
-            if known == self._scope_known:
-                return False
-            self._scope_known = known
-            contacts = (statements.read(item.data) for item in tables.items.on_topic(statements.CONTACT.encode()))
-            names = {one.member_id: one.fields["name"] for one in contacts}
-            ids = () if held is None else held.roster.members
-            members, self.scope_problems = find_members(own.replica_members, ids, names)
-        elif own.replica_regions:
-            members = frozenset()
-        self.scope = Scope(
-            self.member_id,
-            Replica(own.replica),
-            members,
-            frozenset(own.replica_collections) or None,
-            tuple(map(read_region, own.replica_regions)) or None,
-            own.replica_max_records or None,
-        )
-        return self.scope != before
+        return self.scoping.settle(tables, self.membership)
 
     def _take_own_log(self, tables: Tables) -> None:
         """Take own identity statements that the key file has and the store has not: a crash came between."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from coopnode.gossip.puller import stored_segment
+from coopnode.core import Core
+from coopnode.gossip.bridge import stored_segment
 from coopnode.store import Tables
 from coopnode.store.catalogue import Held
 from protocol import head as heads
@@ -23,6 +24,7 @@ from protocol.messages import (
     Question,
     Reconcile,
     Since,
+    Status,
     WalkTrie,
 )
 
@@ -144,3 +146,11 @@ def _pages(tables: Tables, question: GetPages) -> Pages:
             break
     identities = [item.data for item in tables.items.of_kind(ItemKind.IDENTITY)][:MAX_ITEMS]
     return Pages(question.request, len(pages) < len(found) or len(found) == MAX_ITEMS, pages, identities)
+
+
+def status_for(tables: Tables, core: Core, peer: bytes) -> Status:
+    """Say to *peer* where we stand."""
+    roster = core.need_membership().roster
+    own = [item.data for item in tables.items.of_kind(ItemKind.HEAD, peer)]
+    nonce = tables.meta.get("store_nonce") or bytes(8)
+    return Status(roster.slot, roster.page_id, nonce, own[:16], core.scope.replica.value)

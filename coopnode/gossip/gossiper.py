@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from coopnode.core import Core
-from coopnode.gossip.answers import answer
+from coopnode.gossip.answers import answer, status_for
 from coopnode.gossip.catchup import hear_out
 from coopnode.gossip.forgers import Forgers
 from coopnode.gossip.gate import Full, Gate
@@ -152,7 +152,7 @@ class Gossiper:
         """Tell all peers how far our minute book goes: it has a new page."""
         for peer, link in self.linked().items():
             if link in self.spreading:
-                link.send(await self._home.read(_status, self._core, peer))
+                link.send(await self._home.read(status_for, self._core, peer))
 
     async def stop(self) -> None:
         """Say goodbye on all links."""
@@ -212,7 +212,7 @@ class Gossiper:
             return
         if link.url is not None:
             self.on_proved.append((link.url, link.peer))
-        link.send(await self._home.read(_status, self._core, link.peer))
+        link.send(await self._home.read(status_for, self._core, link.peer))
         try:
             await asyncio.wait_for(link.judged.wait(), JUDGED_SECONDS)
         except TimeoutError:
@@ -439,13 +439,6 @@ async def _guarded(work: Coroutine[Any, Any, Any]) -> None:
 
 
 # ── in a transaction ──────────────────────────────────────────────────────────────────────────────
-
-
-def _status(tables: Tables, core: Core, peer: bytes) -> Status:
-    roster = core.need_membership().roster
-    own = [item.data for item in tables.items.of_kind(ItemKind.HEAD, peer)]
-    nonce = tables.meta.get("store_nonce") or bytes(8)
-    return Status(roster.slot, roster.page_id, nonce, own[:16], core.scope.replica.value)
 
 
 def _count_refusal(tables: Tables, reason: Reason, detail: str, now_ms: int) -> None:

@@ -7,36 +7,31 @@ into it. Runs in the writer's transaction; never asks anybody: the puller does. 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
+from coopnode.gossip.bridge import Advanced, Segments, inflated
 from coopnode.gossip.keeping import wants_of
 from coopnode.scope import Scope
 from coopnode.store import Tables
 from coopnode.store.tries import Changed
 from protocol import chunks
-from protocol.encoding import inflate
 from protocol.errors import Reason, Refused
 from protocol.head import Head
-from protocol.limits import MAX_OPS_BYTES, MIB
+from protocol.limits import MIB
 from protocol.messages import WalkTrie
 from protocol.pull import Walk
 from protocol.trie import EMPTY
 
 MOST_BYTES = 8 * MIB
 """Unpacked; whoever is further behind walks."""
-Advanced = tuple[dict[str, Changed], int]
-"""What changed in each collection, and the number of the change."""
 
 
 def begin(tables: Tables, head: Head, scope: Scope) -> tuple[Walk, WalkTrie]:
-    """Begin a walk that ends after its first answer, which says what is elsewhere in the new state; and its question."""
+    """Begin a walk that ends after its first answer: what is elsewhere in the new state. Return its question too."""
     walk = Walk(head, {}, lambda _collection, _prefix: EMPTY, wants_of(tables, scope, head))
     (question,) = walk.questions()
     return walk, question
 
 
-def advance(tables: Tables, walk: Walk, current: Head, segments: Sequence[tuple[int, list[list[Any]]]]) -> Advanced:
+def advance(tables: Tables, walk: Walk, current: Head, segments: Segments) -> Advanced:
     """Bring what is kept from *current*, of the same epoch, to the head of *walk*, whose state body is here.
 
     Refuses as root_mismatch what does not lead there, which is nobody's fault: walk. Refuses operations that are
@@ -48,12 +43,7 @@ def advance(tables: Tables, walk: Walk, current: Head, segments: Sequence[tuple[
     changed: dict[str, Changed] = {}
     unpacked = 0
     for _, packed in segments:
-        bodies: dict[str, bytes] = {}
-        left = MAX_OPS_BYTES
-        for name, body in packed:
-            if name not in walk.elsewhere:
-                bodies[name] = inflate(body, left)
-                left -= len(bodies[name])
+        bodies = inflated(packed, without=walk.elsewhere)
         unpacked += sum(map(len, bodies.values()))
         if unpacked > MOST_BYTES:
             raise Refused(Reason.ROOT_MISMATCH, "so many operations are slower than a walk")

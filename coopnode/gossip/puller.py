@@ -16,7 +16,8 @@ from enum import Enum, auto
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from coopnode.core import Core
-from coopnode.gossip import parts, walker
+from coopnode.gossip import bridge, parts, walker
+from coopnode.gossip.bridge import Segments, TooMuch
 from coopnode.gossip.keeping import in_step, wants_of
 from coopnode.gossip.link import Link, NoAnswer
 from coopnode.gossip.progress import Fetching
@@ -24,14 +25,10 @@ from coopnode.gossip.walker import Pulled, Walking
 from coopnode.scope import Scope
 from coopnode.store import Tables
 from coopnode.store.catalogue import Held
-from coopnode.store.tries import Changed
-from protocol import chunks, pull
 from protocol import head as heads
-from protocol.chunks import OpsSummary
-from protocol.encoding import decode, encode, inflate
+from protocol import pull
 from protocol.errors import Reason, Refused
 from protocol.head import Head, Stream
-from protocol.limits import MAX_OPS_BYTES, MIB
 from protocol.messages import Answer, Nodes, Ops, Question
 from protocol.pull import Walk
 from protocol.scope import Replica, everything
@@ -48,8 +45,6 @@ FIRST_WAIT_MS = 250
 LONGEST_WAIT_MS = 60_000
 OTHER_SECONDS = 1.0
 """Who has not given the operations by then is not waited for alone: the next peer is asked too."""
-MAX_OPS_UNPACKED = 16 * MIB
-"""What is unpacked of one answer of operations; beyond, walking is cheaper, and nobody fills the memory."""
 BIG_RECORDS = 1_000
 """A catalogue of so many records is worth a line in the log."""
 
@@ -79,10 +74,6 @@ class Wanted:
     links: list[Link] = field(default_factory=list)
     fresh: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when there is a later head, or somebody else offers it: no need to wait any longer."""
-
-
-class TooMuch(Exception):
-    """The operations of one answer unpack to more than is taken at once."""
 
 
 class Way(Enum):
@@ -321,18 +312,18 @@ class Puller:
             return theirs
         segments: Segments = [(rev, bodies) for rev, bodies in answer.segments]
         try:
-            result = await self._home.write(_apply_ops, theirs, current, segments)
+            changed, change_seq = await self._home.write(bridge.advance, theirs, current, segments)
         except TooMuch:
             return Way.WALK
         except Refused as refused:
             if refused.reason is not Reason.ROOT_MISMATCH:
                 raise
-            if _is_signed(theirs, current, segments):
+            if bridge.is_signed(theirs, current, segments):
                 # The author's own operations do not lead to its own root: its fault, not the peer's.
-                await self._home.write(_set_desync, theirs.stream)
+                await self._home.write(bridge.set_desync, theirs.stream)
             log.warning("operations did not lead to the signed root: walking the trie")
             return Way.WALK
-        await self._follow_up(result, segments)
+        await self._follow_up(Pulled(theirs.stream, changed, change_seq), segments)
         return Way.THERE
 
     async def _follow_up(self, result: Pulled, segments: Segments) -> None:
@@ -397,10 +388,6 @@ def _counts(tables: Tables, streams: Sequence[Stream]) -> list[tuple[int, int]]:
 # ── in the writer's transaction ───────────────────────────────────────────────────────────────────
 
 
-Segments = list[tuple[int, list[list[object]]]]
-"""[(rev, [[collection, deflated body], ...]), ...]"""
-
-
 def _look(tables: Tables, head: Head, scope: Scope) -> tuple[Held, bool, bool]:
     """Return what we hold of a stream, whether that is all we want of *head*, and whether both are whole."""
     held = tables.catalogue.open_stream(head.stream)
@@ -411,60 +398,3 @@ def _look(tables: Tables, head: Head, scope: Scope) -> tuple[Held, bool, bool]:
 def _may_bridge(current: Head, head: Head) -> bool:
     """Whether operations may lead from one to the other."""
     return current.version < head.version and current.version.epoch == head.version.epoch
-
-
-def _set_desync(tables: Tables, stream: Stream) -> None:
-    held = tables.catalogue.open_stream(stream)
-    tables.catalogue.set_desync(held, "the author's operations do not lead to its signed root")
-
-
-def _apply_ops(tables: Tables, head: Head, current: Head, segments: Segments) -> Pulled:
-    held = tables.catalogue.open_stream(head.stream)
-    if held.head != current.signed.to_bytes():
-        raise Refused(Reason.ROOT_MISMATCH, "the state has changed meanwhile")
-    changed: dict[str, Changed] = {}
-    since_rev = current.version.rev
-    unpacked = 0
-    for rev, packed in segments:
-        bodies = _inflated(packed)
-        unpacked += sum(map(len, bodies.values()))
-        if unpacked > MAX_OPS_UNPACKED:
-            raise TooMuch
-        ops = chunks.read_ops(bodies)
-        if (since_rev, rev) == (head.since_rev, head.version.rev) and chunks.summarise_ops(bodies) != _promised(head):
-            raise Refused(Reason.OPS_MISMATCH, "the operations are not those that the author signed")
-        held, now_changed = tables.catalogue.apply(held, ops)
-        for name, one in now_changed.items():
-            changed.setdefault(name, Changed()).add(one)
-        tables.catalogue.keep_ops(held, head.version.epoch, since_rev, rev, encode([list(pair) for pair in packed]))
-        since_rev = rev
-    if held.root != head.state_root:
-        raise Refused(Reason.ROOT_MISMATCH, "the operations do not lead to the signed root")
-    return Pulled(head.stream, changed, tables.catalogue.set_head(held, head.signed.to_bytes()))
-
-
-def _inflated(packed: list[list[object]]) -> dict[str, bytes]:
-    """Unpack the bodies of one segment, all within one bound; their shape has been checked with the message."""
-    bodies: dict[str, bytes] = {}
-    left = MAX_OPS_BYTES
-    for name, body in packed:
-        assert isinstance(body, bytes)
-        bodies[str(name)] = inflate(body, left)
-        left -= len(bodies[str(name)])
-    return bodies
-
-
-def _promised(head: Head) -> OpsSummary:
-    return OpsSummary(head.ops_root, head.ops_count, head.ops_bytes)
-
-
-def _is_signed(head: Head, current: Head, segments: Segments) -> bool:
-    """Whether the operations that failed are exactly those that the author signed to follow *current*."""
-    if len(segments) != 1 or head.since_rev != current.version.rev:
-        return False
-    return chunks.summarise_ops(_inflated(segments[0][1])) == _promised(head)
-
-
-def stored_segment(rev: int, bodies: bytes) -> list[object]:
-    """Return kept operations in the form in which they travel."""
-    return [rev, decode(bodies, 2 * MAX_OPS_BYTES)]

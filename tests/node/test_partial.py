@@ -208,14 +208,14 @@ async def test_a_name_that_comes_later_is_understood_then(tmp_path: Path) -> Non
     async with town(tmp_path) as made:
         settings = {"bert": {"replica": "scoped", "replica_members": ("Cleo",)}}
         (_, bert) = await made.found("anna", "bert", settings=settings)
-        assert bert.core.scope_problems == [
+        assert bert.core.scoping.problems == [
             "no member is called 'Cleo', and no member id begins so, as far as is known here"
         ]
         text = (await made["anna"].do(desk.coop_invite, uses=5, endpoints=[made["anna"].node.url]))["invitation"]
         cleo = await made.join("cleo", text)
         await publish(cleo, 3)
         await until(lambda: LISTING in kept(bert, cleo), "for the settings to be read again")
-        assert bert.core.scope_problems == []
+        assert bert.core.scoping.problems == []
 
 
 async def test_a_part_comes_from_a_part_and_a_light_peer_is_asked_for_nothing(tmp_path: Path) -> None:
