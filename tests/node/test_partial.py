@@ -19,7 +19,7 @@ from protocol import chunks
 from protocol import head as heads
 from protocol.encoding import deflate, encode
 from protocol.head import Stream
-from protocol.messages import Message, Nodes, Ops, Put
+from protocol.messages import GetOps, Message, Nodes, Ops, Put, WalkTrie
 from protocol.records import LISTING, PROFILE, STOCK
 from tests.node.server.coops import listing, stock
 from tests.node.wires import Live, Say, Town, honest, liar, town, until
@@ -240,6 +240,55 @@ async def test_a_part_comes_from_a_part_and_a_light_peer_is_asked_for_nothing(tm
         await made.start("anna")
         await until(lambda: kept(cleo, anna) == {LISTING: 40, STOCK: 40, PROFILE: 1}, "for the rest from its author")
         assert bert.refusals() == {}
+
+
+async def test_a_silent_peer_does_not_hold_up_a_part(tmp_path: Path) -> None:
+    """The author, who is asked first, takes the question and says nothing: cleo is asked as well."""
+    async with town(tmp_path) as made:
+        scope = {"replica": "scoped", "replica_collections": ("listing",)}
+        anna, bert, cleo = await made.found("anna", "bert", "cleo", settings={"anna": scope})
+        await publish(bert, 40)
+        await quiet(made)
+        for live in (bert, cleo):
+            await made.stop(live.name)
+        opened = [open_core(live.folder, World(), None) for live in (bert, cleo)]
+        (author, _), (other, _) = opened
+        head = author.write(change, author, 1)
+
+        def silent(message: Message) -> Message | None:
+            return None if isinstance(message, WalkTrie | GetOps) else honest(author)(message)
+
+        async with liar(author, anna, silent) as mute, liar(other, anna, honest(author)):
+            await until(lambda: len(anna.open_links()) == 2, "for the links")
+            await mute.say(Put([head], [], []))
+            await until(lambda: kept_head(anna, author) == head, "for the new state")
+            assert mute.asked(WalkTrie)
+            assert mute.closed is None
+        for core, lock in opened:
+            core.store.close()
+            lock.release()
+
+
+async def test_what_is_not_kept_is_not_counted_as_lacking(tmp_path: Path) -> None:
+    async with town(tmp_path) as made:
+        scope = {"replica": "scoped", "replica_collections": ("listing",)}
+        anna, bert = await made.found("anna", "bert", settings={"anna": scope})
+        await publish(bert, 40)
+        await quiet(made)
+        await made.stop("bert")
+        core, lock = open_core(bert.folder, World(), None)
+        head = core.write(change, core, 41)
+
+        def silent(message: Message) -> Message | None:
+            return None if isinstance(message, WalkTrie) else honest(core)(message)
+
+        async with liar(core, anna, silent) as peer:
+            await peer.say(Put([head], [], []))
+            await until(lambda: peer.asked(WalkTrie), "for the question")
+            (waiting,) = await anna.node.puller.progress()
+            assert (waiting.records, waiting.missing) == (42, 1), "40 of the 82 are stock"
+        core.store.close()
+        lock.release()
 
 
 # ── liars ─────────────────────────────────────────────────────────────────────────────────────────────
