@@ -17,7 +17,7 @@ from coopnode.store import Tables
 from coopnode.world import World
 from protocol import minutes, roster, statements
 from protocol.errors import Reason, Refused
-from protocol.gossip import Item, ItemKind
+from protocol.items import Item, ItemKind
 from protocol.limits import MAX_ACTS, MAX_STATEMENT_BYTES
 from protocol.minutes import OfficialPage, Page
 from protocol.statements import Statement

@@ -25,9 +25,9 @@ from coopnode.world import World
 from protocol import identity as identities
 from protocol import invitation, minutes, polls, records, statements
 from protocol.errors import Refused
-from protocol.gossip import Item, ItemKind
 from protocol.head import Head
 from protocol.invitation import Invitation
+from protocol.items import Item, ItemKind
 from protocol.records import PROFILE, PROFILE_KEY
 from protocol.statements import Statement
 
@@ -169,7 +169,7 @@ class Core:
 
     def _own_statements(self, tables: Tables) -> list[Item]:
         own = [statements.read(item.data) for item in tables.items.of_kind(ItemKind.STATEMENT, self.member_id)]
-        return [Item(ItemKind.STATEMENT, one.slot, one.signed.to_bytes()) for one in own]
+        return [Item(ItemKind.STATEMENT, one.slot, one.signed.to_bytes(), self.member_id) for one in own]
 
     def _follow(self, tables: Tables, outcomes: Iterable[Outcome], news: News) -> None:
         for outcome in outcomes:
@@ -199,7 +199,7 @@ class Core:
         if published is not None:
             news.published.append(published)
             slot = head_slot(published.head)
-            news.said.append(Item(ItemKind.HEAD, slot, published.head.signed.to_bytes()))
+            news.said.append(Item(ItemKind.HEAD, slot, published.head.signed.to_bytes(), self.member_id))
         return news
 
     def announced(self, news: News) -> None:

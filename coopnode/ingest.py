@@ -20,9 +20,9 @@ from protocol import head as heads
 from protocol import identity as identities
 from protocol import minutes, polls, roster, signing, statements
 from protocol.errors import Reason, Refused
-from protocol.gossip import Item, ItemKind
 from protocol.head import Head
 from protocol.identity import Identity, IdentityStatement
+from protocol.items import Item, ItemKind
 from protocol.limits import MAX_IDENTITY_STATEMENTS
 from protocol.statements import Statement
 
@@ -182,11 +182,14 @@ class Ingest:
                 raise
             self._keep_pair(tables, ItemKind.HEAD, slot, current.signed.to_bytes(), data, head.stream.member_id)
             return Outcome(
-                Fate.ACCEPTED, Item(ItemKind.HEAD, evidence_slot(slot), data), head=head, reason=refused.reason
+                Fate.ACCEPTED,
+                Item(ItemKind.HEAD, evidence_slot(slot), data, head.stream.member_id),
+                head=head,
+                reason=refused.reason,
             )
         self._keep(tables, ItemKind.HEAD, slot, head.head_id, head.stream.member_id, data)
         self._forget_pair(tables, ItemKind.HEAD, slot)
-        return Outcome(Fate.ACCEPTED, Item(ItemKind.HEAD, slot, data), head=head)
+        return Outcome(Fate.ACCEPTED, Item(ItemKind.HEAD, slot, data, head.stream.member_id), head=head)
 
     def _judge_statement(self, tables: Tables, data: bytes) -> Outcome:
         statement = statements.read(data)
@@ -213,12 +216,14 @@ class Ingest:
             self._keep_pair(
                 tables, ItemKind.STATEMENT, statement.slot, current.signed.to_bytes(), data, statement.member_id, topic
             )
-            item = Item(ItemKind.STATEMENT, evidence_slot(statement.slot), data)
+            item = Item(ItemKind.STATEMENT, evidence_slot(statement.slot), data, statement.member_id)
             return Outcome(Fate.ACCEPTED, item, statement=statement, reason=refused.reason)
         self._keep(tables, ItemKind.STATEMENT, statement.slot, statement.statement_id, statement.member_id, data, topic)
         self._forget_pair(tables, ItemKind.STATEMENT, statement.slot)
         self._explained = self._explained or statement.kind in (statements.PROPOSAL, statements.INVITATION)
-        return Outcome(Fate.ACCEPTED, Item(ItemKind.STATEMENT, statement.slot, data), statement=statement)
+        return Outcome(
+            Fate.ACCEPTED, Item(ItemKind.STATEMENT, statement.slot, data, statement.member_id), statement=statement
+        )
 
     def _check_kind(self, tables: Tables, statement: Statement, membership: Membership) -> bytes:
         """Check what one kind demands; return the topic that it is kept under."""
@@ -284,7 +289,7 @@ class Ingest:
         )
         if self.membership.identity_of(member_id) != membership.identity_of(member_id):
             self.judge_again(tables, member_id)
-        item = Item(ItemKind.IDENTITY, statement.statement_id, data)
+        item = Item(ItemKind.IDENTITY, statement.statement_id, data, member_id)
         return Outcome(Fate.ACCEPTED, item, identity_changed=member_id)
 
     # ── inside ────────────────────────────────────────────────────────────────────────────────────

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from coopnode.store import Tables
 from protocol import identity as identities
 from protocol import minutes, roster
-from protocol.gossip import ItemKind
 from protocol.identity import Identity, IdentityStatement
+from protocol.items import ItemKind
 from protocol.minutes import Genesis, OfficialPage
 from protocol.roster import Roster
 

@@ -12,12 +12,14 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Concatenate, ParamSpec, TypeVar
 
 import aiohttp
 
 from coopnode.catalog.follower import Follower
 from coopnode.core import Core, News
+from coopnode.gossip.company import Company
 from coopnode.gossip.dialer import Dialer
 from coopnode.gossip.discovery import Discovery
 from coopnode.gossip.gossiper import Gossiper, Incoming
@@ -28,14 +30,24 @@ from coopnode.ingest import Outcome
 from coopnode.publisher import Phase
 from coopnode.store import StoreError, Tables
 from protocol import head as heads
-from protocol.gossip import ItemKind
 from protocol.head import Head, Stream
+from protocol.items import ItemKind
 
 P = ParamSpec("P")
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 READERS = 2
 LOOK_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Items that wait for the writer."""
+
+    items: Sequence[Incoming]
+    came_from: Link | None
+    pushed: bool
+    judged: asyncio.Future[list[Outcome]]
 
 
 class Node:
@@ -50,7 +62,7 @@ class Node:
         self.failed: asyncio.Future[None] | None = None
         self._writer = ThreadPoolExecutor(1, "writer")
         self._readers = ThreadPoolExecutor(READERS, "reader")
-        self._incoming: list[tuple[Sequence[Incoming], Link | None, asyncio.Future[list[Outcome]]]] = []
+        self._incoming: list[_Batch] = []
         self._batch_due = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._notes: set[asyncio.Future[None]] = set()
@@ -67,12 +79,14 @@ class Node:
         self._client = aiohttp.ClientSession()
         self._dialer = Dialer(self.core, self.gossiper, next(iter(self.contact_urls), url))
         self._dialer.own_urls.add(url)
+        company = Company(self.core, self.gossiper, self._dialer.visit)
         await self.follower.start(self._on_writer)
         for name, work in (
             ("batches", self._take_batches()),
             ("look", self._look_now_and_then()),
+            ("tree", self.gossiper.spreading.mind_the_tree()),
             ("dial", self._dialer.run()),
-            ("anti-entropy", self.gossiper.ask_now_and_then()),
+            ("anti-entropy", company.run()),
             ("join", keep_applying(self, self._client)),
         ):
             task = asyncio.create_task(work, name=name)
@@ -135,12 +149,12 @@ class Node:
         await self.follow(news, None)
         return result
 
-    async def follow(self, news: News, came_from: Link | None) -> None:
+    async def follow(self, news: News, came_from: Link | None, *, pushed: bool = False) -> None:
         """Send, pull and index what a transaction has left to be done."""
         if news.published:
             # The mark must be on the disk before any head leaves.
             await self._on_writer(self.core.announced, news)
-        self.gossiper.spread(news, came_from)
+        self.gossiper.spreading.spread(news, came_from, pushed=pushed)
         for head in news.heads:
             self.puller.want(head, came_from)
         for published in news.published:
@@ -152,10 +166,10 @@ class Node:
             if self._dialer is not None:
                 self._dialer.wake()
 
-    async def take(self, items: Sequence[Incoming], came_from: Link | None) -> list[Outcome]:
+    async def take(self, items: Sequence[Incoming], came_from: Link | None, *, pushed: bool = False) -> list[Outcome]:
         """Judge and keep items together with whatever else comes in now: one commit a batch."""
         future: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
-        self._incoming.append((items, came_from, future))
+        self._incoming.append(_Batch(items, came_from, pushed, future))
         self._batch_due.set()
         return await future
 
@@ -167,18 +181,18 @@ class Node:
             if not batch:
                 continue
             try:
-                results = await self.write(_take_all, self.core, [items for items, _, _ in batch])
+                results = await self.write(_take_all, self.core, [one.items for one in batch])
             except Exception as error:
-                for _, _, future in batch:
-                    if not future.done():
-                        future.set_exception(error)
+                for one in batch:
+                    if not one.judged.done():
+                        one.judged.set_exception(error)
                 if isinstance(error, StoreError):
                     raise
                 continue
-            for (_, came_from, future), (outcomes, news) in zip(batch, results, strict=True):
-                if not future.done():
-                    future.set_result(outcomes)
-                await self.follow(news, came_from)
+            for one, (outcomes, news) in zip(batch, results, strict=True):
+                if not one.judged.done():
+                    one.judged.set_result(outcomes)
+                await self.follow(news, one.came_from, pushed=one.pushed)
 
     # ── what gossiper and puller need ─────────────────────────────────────────────────────────────
 

@@ -27,8 +27,8 @@ from protocol import chunks, signing
 from protocol import head as heads
 from protocol.chunks import OpsSummary
 from protocol.encoding import deflate, encode
-from protocol.gossip import ItemKind
 from protocol.head import NO_HASH, Head, Stream, Version
+from protocol.items import ItemKind
 from protocol.limits import MAX_AHEAD_MS, MAX_OPS, MAX_OPS_BYTES, STREAM_PUBLIC
 
 NEEDED_ANSWERS = 3

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from itertools import pairwise
 from typing import Any, ClassVar, get_args
 
 import msgpack
@@ -17,92 +16,28 @@ import msgpack
 from protocol import shape
 from protocol.encoding import unpack
 from protocol.errors import Reason, Refused
-from protocol.identity import MEMBER_ID_BYTES
-from protocol.limits import (
-    CHUNK_ENTRIES,
-    MAX_CHUNK_BYTES,
-    MAX_COLLECTION_BYTES,
-    MAX_COLLECTIONS,
-    MAX_HEAD_BYTES,
-    MAX_IDENTITY_STATEMENTS,
-    MAX_INT,
-    MAX_ITEMS,
-    MAX_MESSAGE_BYTES,
-    MAX_OPS_BYTES,
-    MAX_RECON_RANGES,
-    MAX_SIGNED_BYTES,
-    MAX_STREAM,
-    MAX_TRIE_DEPTH,
-    MAX_WALK_PREFIXES,
-    RECON_LIST,
-    RECON_NAME_BYTES,
+from protocol.limits import MAX_COLLECTIONS, MAX_ITEMS, MAX_MESSAGE_BYTES, MAX_STREAM, MAX_WALK_PREFIXES
+from protocol.message_fields import (
+    COLLECTION,
+    FINGERPRINT_OF,
+    HASH,
+    HEAD,
+    HEADS,
+    IDS,
+    LOG,
+    MEMBER,
+    NAMES,
+    SEGMENT,
+    SHORT_ID,
+    SHORT_IDS,
+    STATEMENTS,
+    STREAM,
+    U32,
+    U64,
+    node,
+    prefix,
+    ranges_of,
 )
-
-# What is said of a range of names in a reconciliation.
-SKIP, FINGERPRINT, LISTED, DIFFERENCE = 0, 1, 2, 3
-
-_U32 = shape.integer(0, 2**32 - 1)
-_U64 = shape.integer(0, MAX_INT)
-_MEMBER = shape.binary(MEMBER_ID_BYTES)
-_HASH = shape.binary(32)
-_SHORT_ID = shape.binary(8)
-_HEAD = shape.blob(65, MAX_HEAD_BYTES + 64)
-_HEADS = shape.array(_HEAD, 0, MAX_ITEMS)
-_SIGNED = shape.blob(65, MAX_SIGNED_BYTES)
-_STATEMENTS = shape.array(_SIGNED, 0, MAX_ITEMS)
-_LOG = shape.array(_SIGNED, 1, MAX_IDENTITY_STATEMENTS)
-_STREAM = shape.integer(0, MAX_STREAM)
-_COLLECTION = shape.text(0, MAX_COLLECTION_BYTES)
-_BODY = shape.blob(0, MAX_CHUNK_BYTES + 64 * CHUNK_ENTRIES)
-_SUMMARY = (("count", _U64), ("size", _U64), ("hash", _HASH))
-
-
-def _prefix(value: Any, name: str) -> None:
-    if type(value) is not str or len(value) > MAX_TRIE_DEPTH or not set(value) <= set("0123456789abcdef"):
-        raise Refused(Reason.WRONG_SHAPE, f"'{name}' must be 0 to 64 hex digits")
-
-
-def _node(value: Any, name: str) -> None:
-    """[prefix, 0, sixteen summaries] or [prefix, 1, chunk]."""
-    if type(value) is not list or len(value) != 3:
-        raise Refused(Reason.WRONG_SHAPE, f"'{name}' holds lists of three items")
-    _prefix(value[0], name)
-    shape.integer(0, 1)(value[1], name)  # by type too: 0 == False == 0.0
-    if value[1] == 0:
-        shape.array(shape.rows(*_SUMMARY), 16, 16)(value[2], name)
-    else:
-        _BODY(value[2], name)
-
-
-def _ranges(*payloads: shape.Check) -> shape.Check:
-    """[bound, mode, payload] with ascending bounds; *payloads* are the checks of the modes from 0 on."""
-    rows = shape.array(
-        shape.rows(
-            ("bound", shape.blob(0, RECON_NAME_BYTES)),
-            ("mode", shape.integer(0, len(payloads) - 1)),
-            ("payload", lambda _value, _name: None),  # below: it depends on the mode
-        ),
-        1,
-        MAX_RECON_RANGES,
-    )
-
-    def check(value: Any, name: str) -> None:
-        rows(value, name)
-        for _, mode, payload in value:
-            payloads[mode](payload, name)
-        bounds = [row[0] for row in value]
-        ascend = all(one < other for one, other in pairwise(bounds[:-1] if bounds[-1] == b"" else bounds))
-        if not ascend or b"" in bounds[:-1]:
-            raise Refused(Reason.OUT_OF_RANGE, f"the bounds of '{name}' must ascend")
-
-    return check
-
-
-_FINGERPRINT = shape.binary(16)
-_NAMES = shape.pieces(RECON_NAME_BYTES, RECON_LIST)
-_IDS = shape.pieces(32, MAX_ITEMS)
-_OPS_BODY = shape.rows(("collection", shape.text(1, MAX_COLLECTION_BYTES)), ("body", shape.blob(1, MAX_OPS_BYTES)))
-_SEGMENT = shape.rows(("rev", _U64), ("bodies", shape.array(_OPS_BODY, 1, MAX_COLLECTIONS)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +54,11 @@ class Hello:
     number: ClassVar[int] = 1
     checks: ClassVar[tuple[shape.Check, ...]] = (
         shape.integer(0, 255),
-        _HASH,
-        _MEMBER,
-        _SHORT_ID,
-        _HASH,
-        _LOG,
+        HASH,
+        MEMBER,
+        SHORT_ID,
+        HASH,
+        LOG,
     )
 
 
@@ -145,7 +80,7 @@ class Status:
     store_nonce: bytes
     your_heads: list[bytes]
     number: ClassVar[int] = 10
-    checks: ClassVar[tuple[shape.Check, ...]] = (_U64, _HASH, _SHORT_ID, shape.array(_HEAD, 0, MAX_STREAM + 1))
+    checks: ClassVar[tuple[shape.Check, ...]] = (U64, HASH, SHORT_ID, shape.array(HEAD, 0, MAX_STREAM + 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +91,7 @@ class Put:
     statements: list[bytes]
     identities: list[bytes]
     number: ClassVar[int] = 11
-    checks: ClassVar[tuple[shape.Check, ...]] = (_HEADS, _STATEMENTS, _STATEMENTS)
+    checks: ClassVar[tuple[shape.Check, ...]] = (HEADS, STATEMENTS, STATEMENTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +103,7 @@ class Since:
     cursor: int
     frontier: bytes
     number: ClassVar[int] = 12
-    checks: ClassVar[tuple[shape.Check, ...]] = (_U32, _SHORT_ID, _U64, _HASH)
+    checks: ClassVar[tuple[shape.Check, ...]] = (U32, SHORT_ID, U64, HASH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,14 +120,14 @@ class News:
     identities: list[bytes]
     number: ClassVar[int] = 13
     checks: ClassVar[tuple[shape.Check, ...]] = (
-        _U32,
-        _SHORT_ID,
-        _U64,
+        U32,
+        SHORT_ID,
+        U64,
         shape.boolean,
         shape.boolean,
-        _HEADS,
-        _STATEMENTS,
-        _STATEMENTS,
+        HEADS,
+        STATEMENTS,
+        STATEMENTS,
     )
 
 
@@ -206,7 +141,7 @@ class GetOps:
     epoch: int
     from_rev: int
     number: ClassVar[int] = 14
-    checks: ClassVar[tuple[shape.Check, ...]] = (_U32, _MEMBER, _STREAM, _U64, _U64)
+    checks: ClassVar[tuple[shape.Check, ...]] = (U32, MEMBER, STREAM, U64, U64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +155,7 @@ class Ops:
     head: bytes | None
     segments: list[list[Any]]
     number: ClassVar[int] = 15
-    checks: ClassVar[tuple[shape.Check, ...]] = (_U32, shape.or_nil(_HEAD), shape.array(_SEGMENT, 0, MAX_ITEMS))
+    checks: ClassVar[tuple[shape.Check, ...]] = (U32, shape.or_nil(HEAD), shape.array(SEGMENT, 0, MAX_ITEMS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,12 +170,12 @@ class WalkTrie:
     prefixes: list[str]
     number: ClassVar[int] = 16
     checks: ClassVar[tuple[shape.Check, ...]] = (
-        _U32,
-        _MEMBER,
-        _STREAM,
-        _HASH,
-        _COLLECTION,
-        shape.array(_prefix, 0, MAX_WALK_PREFIXES),
+        U32,
+        MEMBER,
+        STREAM,
+        HASH,
+        COLLECTION,
+        shape.array(prefix, 0, MAX_WALK_PREFIXES),
     )
 
 
@@ -257,10 +192,10 @@ class Nodes:
     items: list[list[Any]]
     number: ClassVar[int] = 17
     checks: ClassVar[tuple[shape.Check, ...]] = (
-        _U32,
-        shape.or_nil(_HEAD),
+        U32,
+        shape.or_nil(HEAD),
         shape.blob(0, 128 * MAX_COLLECTIONS),
-        shape.array(_node, 0, MAX_WALK_PREFIXES),
+        shape.array(node, 0, MAX_WALK_PREFIXES),
     )
 
 
@@ -271,7 +206,7 @@ class GetPages:
     request: int
     after_slot: int
     number: ClassVar[int] = 18
-    checks: ClassVar[tuple[shape.Check, ...]] = (_U32, _U64)
+    checks: ClassVar[tuple[shape.Check, ...]] = (U32, U64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,10 +219,10 @@ class Pages:
     identities: list[bytes]
     number: ClassVar[int] = 19
     checks: ClassVar[tuple[shape.Check, ...]] = (
-        _U32,
+        U32,
         shape.boolean,
         shape.array(shape.blob(1, MAX_MESSAGE_BYTES), 0, MAX_ITEMS),
-        _STATEMENTS,
+        STATEMENTS,
     )
 
 
@@ -297,7 +232,7 @@ class Ping:
 
     nonce: int
     number: ClassVar[int] = 20
-    checks: ClassVar[tuple[shape.Check, ...]] = (_U64,)
+    checks: ClassVar[tuple[shape.Check, ...]] = (U64,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,7 +241,7 @@ class Pong:
 
     nonce: int
     number: ClassVar[int] = 21
-    checks: ClassVar[tuple[shape.Check, ...]] = (_U64,)
+    checks: ClassVar[tuple[shape.Check, ...]] = (U64,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,7 +250,7 @@ class Twin:
 
     instance: bytes
     number: ClassVar[int] = 22
-    checks: ClassVar[tuple[shape.Check, ...]] = (_SHORT_ID,)
+    checks: ClassVar[tuple[shape.Check, ...]] = (SHORT_ID,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,9 +272,9 @@ class Reconcile:
     ranges: list[list[Any]]
     number: ClassVar[int] = 24
     checks: ClassVar[tuple[shape.Check, ...]] = (
-        _U32,
+        U32,
         shape.binary(16),
-        _ranges(shape.nothing, _FINGERPRINT, _NAMES),
+        ranges_of(shape.nothing, FINGERPRINT_OF, NAMES),
     )
 
 
@@ -356,10 +291,10 @@ class Reconciled:
     ranges: list[list[Any]]
     number: ClassVar[int] = 25
     checks: ClassVar[tuple[shape.Check, ...]] = (
-        _U32,
-        _SHORT_ID,
-        _U64,
-        _ranges(shape.nothing, _FINGERPRINT, _IDS, shape.rows(("have", _IDS), ("need", _NAMES))),
+        U32,
+        SHORT_ID,
+        U64,
+        ranges_of(shape.nothing, FINGERPRINT_OF, IDS, shape.rows(("have", IDS), ("need", NAMES))),
     )
 
 
@@ -370,7 +305,7 @@ class GetItems:
     request: int
     ids: list[bytes]
     number: ClassVar[int] = 26
-    checks: ClassVar[tuple[shape.Check, ...]] = (_U32, shape.array(_HASH, 1, MAX_ITEMS))
+    checks: ClassVar[tuple[shape.Check, ...]] = (U32, shape.array(HASH, 1, MAX_ITEMS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -382,7 +317,33 @@ class Items:
     statements: list[bytes]
     identities: list[bytes]
     number: ClassVar[int] = 27
-    checks: ClassVar[tuple[shape.Check, ...]] = (_U32, _HEADS, _STATEMENTS, _STATEMENTS)
+    checks: ClassVar[tuple[shape.Check, ...]] = (U32, HEADS, STATEMENTS, STATEMENTS)
+
+
+@dataclass(frozen=True, slots=True)
+class Have:
+    """I hold these items, by short ids, and do not send them unasked on this link."""
+
+    ids: bytes
+    number: ClassVar[int] = 28
+    checks: ClassVar[tuple[shape.Check, ...]] = (SHORT_IDS,)
+
+
+@dataclass(frozen=True, slots=True)
+class Graft:
+    """Send me these items, by short ids, and from now on what is new as well."""
+
+    ids: bytes
+    number: ClassVar[int] = 29
+    checks: ClassVar[tuple[shape.Check, ...]] = (SHORT_IDS,)
+
+
+@dataclass(frozen=True, slots=True)
+class Prune:
+    """What you send me comes to me otherwise: from now on tell me names only."""
+
+    number: ClassVar[int] = 30
+    checks: ClassVar[tuple[shape.Check, ...]] = ()
 
 
 Message = (
@@ -406,6 +367,9 @@ Message = (
     | Reconciled
     | GetItems
     | Items
+    | Have
+    | Graft
+    | Prune
 )
 Question = Since | GetOps | WalkTrie | GetPages | Reconcile | GetItems
 Answer = News | Ops | Nodes | Pages | Reconciled | Items

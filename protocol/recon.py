@@ -28,7 +28,8 @@ from protocol.limits import (
     RECON_PART_ITEMS,
     RECON_PARTS,
 )
-from protocol.messages import DIFFERENCE, FINGERPRINT, LISTED, SKIP, Reconcile, Reconciled
+from protocol.message_fields import DIFFERENCE, FINGERPRINT, LISTED, SKIP
+from protocol.messages import Reconcile, Reconciled
 
 _END = b"\xff" * (RECON_NAME_BYTES + 1)
 """Above every name; on the wire the empty bound."""

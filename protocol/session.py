@@ -29,8 +29,11 @@ from protocol.limits import (
     MAX_GIVEN_UP,
     MAX_REQUESTS_UNDER_WAY,
     PING_EVERY_MS,
+    QUIET_MS,
+    QUIET_PING_EVERY_MS,
     REQUEST_MS,
     SILENT_MS,
+    SUSPECT_MS,
 )
 from protocol.messages import Answer, Bye, Hello, Message, Ping, Pong, Proof, Put, Question, Status, Twin
 from protocol.signing import Signed
@@ -74,6 +77,9 @@ TURNS: dict[State, tuple[type[Message], ...]] = {
         messages.Reconciled,
         messages.GetItems,
         messages.Items,
+        messages.Have,
+        messages.Graft,
+        messages.Prune,
         Ping,
         Pong,
         Twin,
@@ -114,6 +120,11 @@ class Unanswered:
 
 
 @dataclass(frozen=True, slots=True)
+class Silent:
+    """A ping has had no echo for a while: the peer may be gone. Whatever comes from it says that it is not."""
+
+
+@dataclass(frozen=True, slots=True)
 class Closed:
     """The session is over. *reason* is None when the peer or we left without a fault."""
 
@@ -121,7 +132,7 @@ class Closed:
     detail: str
 
 
-Event = Opened | Received | Answered | Unanswered | Closed
+Event = Opened | Received | Answered | Unanswered | Silent | Closed
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +157,10 @@ class Session:
         self._waiting: deque[Question] = deque()
         self._next_request = 1
         self._heard_ms = now_ms
+        self._busy_ms = now_ms
         self._pinged_ms = now_ms
+        self.is_silent = False
+        """Whether a ping waits for its echo longer than it should."""
         self._deadline_ms = now_ms + HANDSHAKE_MS
         self._theirs: Hello | None = None
         self._their_identity: Identity | None = None
@@ -169,8 +183,11 @@ class Session:
         if self.state is State.CLOSED:
             return []
         self._heard_ms = now_ms
+        self.is_silent = False
         try:
             message = messages.read(data)
+            if not isinstance(message, Ping | Pong):
+                self._busy_ms = now_ms
             if not isinstance(message, TURNS[self.state]):
                 raise Refused(Reason.OUT_OF_TURN, f"{type(message).__name__} may not come in state {self.state.name}")
             return self._on_message(message, now_ms)
@@ -215,6 +232,12 @@ class Session:
         self._out.clear()
         return out
 
+    def probe(self, now_ms: int) -> None:
+        """Ask the peer at once whether it is there, unless it has been asked since it was last heard."""
+        if self.state is State.OPEN and (self._pinged_ms <= self._heard_ms or now_ms >= self._next_ping_ms()):
+            self._pinged_ms = now_ms
+            self._write(Ping(now_ms))
+
     def next_deadline(self) -> int | None:
         """Return when `tick` must be called at the latest, or None when the session is over."""
         if self.state is State.CLOSED:
@@ -222,7 +245,9 @@ class Session:
         if self.state is not State.OPEN:
             return self._deadline_ms
         deadlines = [deadline for _, deadline in self._asked.values()]
-        return min([*deadlines, self._heard_ms + SILENT_MS, self._pinged_ms + PING_EVERY_MS])
+        if self._pinged_ms > self._heard_ms and not self.is_silent:
+            deadlines.append(self._pinged_ms + SUSPECT_MS)
+        return min([*deadlines, self._heard_ms + SILENT_MS, self._next_ping_ms()])
 
     def tick(self, now_ms: int) -> list[Event]:
         """Do what time demands: keep the link alive, give up on answers, close a silent session."""
@@ -234,11 +259,13 @@ class Session:
             return []
         if now_ms >= self._heard_ms + SILENT_MS:
             return self.close(Reason.TIMED_OUT, "nothing was heard for too long")
-        if now_ms >= self._pinged_ms + PING_EVERY_MS:
-            self._pinged_ms = now_ms
-            self._write(Ping(now_ms))
-        late = [question for question, deadline in self._asked.values() if now_ms >= deadline]
         events: list[Event] = []
+        if self._pinged_ms > self._heard_ms and now_ms >= self._pinged_ms + SUSPECT_MS and not self.is_silent:
+            self.is_silent = True
+            events.append(Silent())
+        if now_ms >= self._next_ping_ms():
+            self.probe(now_ms)
+        late = [question for question, deadline in self._asked.values() if now_ms >= deadline]
         for question in late:
             del self._asked[question.request]
             self._give_up(question)
@@ -247,6 +274,11 @@ class Session:
         return events
 
     # ── inside ────────────────────────────────────────────────────────────────────────────────────
+
+    def _next_ping_ms(self) -> int:
+        """Nothing is asked while the peer is heard anyway; more often while news flow, since then it matters."""
+        quiet = self._heard_ms - self._busy_ms >= QUIET_MS
+        return max(self._heard_ms, self._pinged_ms) + (QUIET_PING_EVERY_MS if quiet else PING_EVERY_MS)
 
     def _on_message(self, message: Message, now_ms: int) -> list[Event]:
         match message:

@@ -22,8 +22,8 @@ from coopnode.store import Tables
 from protocol import head as heads
 from protocol import records, statements
 from protocol.errors import Refused
-from protocol.gossip import ItemKind
 from protocol.head import Head, Stream
+from protocol.items import ItemKind
 from protocol.limits import STREAM_PUBLIC
 from protocol.records import LISTING, PROFILE, PROFILE_KEY, STOCK
 from protocol.statements import Statement

@@ -7,8 +7,8 @@ from coopnode.store import Tables
 from coopnode.store.catalogue import Held
 from protocol import head as heads
 from protocol import recon, trie
-from protocol.gossip import ItemKind
 from protocol.head import Stream
+from protocol.items import ItemKind
 from protocol.limits import MAX_ITEMS, MAX_REPLY_BYTES
 from protocol.messages import (
     Answer,

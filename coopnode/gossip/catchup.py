@@ -1,4 +1,4 @@
-"""Finding out how our items and a peer's differ when no cursor tells, and bringing over what is missing.
+"""Hearing one peer out over its link: drives `protocol.catchup` with the store and the door.
 
 Never judges an item: what comes is handed to the caller, who hands it to the door. Specification, section 9.6.
 """
@@ -9,76 +9,58 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from coopnode.gossip.link import Link
-from coopnode.ingest import object_id
 from coopnode.store import Tables
-from protocol.errors import Reason, Refused
-from protocol.limits import MAX_ITEMS, MAX_REPLY_BYTES, RECON_FROM_ITEMS
-from protocol.messages import GetItems, Items, Put, Reconciled
-from protocol.recon import Reconciler
+from protocol.catchup import CatchUp, Heard, must_compare
+from protocol.limits import MAX_ITEMS, MAX_REPLY_BYTES
+from protocol.messages import ANSWER_TO, Put
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Take = Callable[[Items], Awaitable[None]]
+Take = Callable[[Heard], Awaitable[None]]
 
 
-class Reads(Protocol):
-    """Where the store is read."""
+class Stores(Protocol):
+    """Where the store is read and written."""
 
     async def read(self, function: Callable[Concatenate[Tables, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run on a reader thread."""
 
+    async def write(self, function: Callable[Concatenate[Tables, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run in the writer's transaction."""
 
-async def reconcile(reads: Reads, link: Link, salt: bytes, take: Take) -> tuple[bytes, int] | None:
-    """Make our items and the peer's equal, as far as both doors let them in.
 
-    Return the peer's store nonce and cursor as of the beginning, or None when this way does not serve: we hold so
-    little that everything may as well be sent, or the peer has no end of differences.
+async def hear_out(stores: Stores, link: Link, salt: bytes, take: Take) -> None:
+    """Bring over all that the peer holds and we lack, and send what only we hold where sets were compared.
+
+    Refuses: unasked. Raises NoAnswer when the link ends. The cursor moves only after what came has been kept.
     """
-    ids = await reads.read(_ids)
-    if len(ids) <= RECON_FROM_ITEMS:
-        return None
-    asking = Reconciler(ids, salt)
-    mark: tuple[bytes, int] | None = None
-    lacking: list[bytes] = []
-    spare: list[bytes] = []
-    while questions := asking.questions():
+    peer = link.peer
+    assert peer is not None
+    exchange = await stores.read(_begin, peer, link.store_nonce, salt)
+    kept = exchange.mark
+    while questions := exchange.questions():
         for question in questions:
-            answer = await link.ask(question, Reconciled)
-            # Of the first answer: what arrives there while we talk comes after this cursor.
-            mark = mark or (answer.store_nonce, answer.cursor)
-            told = asking.receive(question, answer)
-            lacking += told.lacking
-            spare += told.spare
-            while len(lacking) >= MAX_ITEMS:
-                await _fetch(link, lacking[:MAX_ITEMS], take)
-                del lacking[:MAX_ITEMS]
-    if not asking.done:
-        return None
-    if lacking:
-        await _fetch(link, lacking, take)
+            heard = exchange.receive(question, await link.ask(question, ANSWER_TO[type(question)]))
+            if heard.identities or heard.statements or heard.heads:
+                await take(heard)
+        if exchange.mark is not None and exchange.mark != kept:
+            kept = exchange.mark
+            await stores.write(_set_cursor, peer, *kept)
     # Not before: what has just been replaced here is nothing that the peer lacks.
-    for put in await reads.read(_puts, spare):
+    for put in await stores.read(_puts, exchange.spare) if exchange.spare else ():
         link.send(put)
-    return mark
+    if exchange.mark is not None and exchange.mark != kept:
+        await stores.write(_set_cursor, peer, *exchange.mark)
 
 
-async def _fetch(link: Link, ids: Sequence[bytes], take: Take) -> None:
-    """Fetch items by their ids. Refuses others: unasked."""
-    wanted = dict.fromkeys(ids)
-    while wanted:
-        items = await link.ask(GetItems(0, list(wanted)), Items)
-        came = {object_id(data) for data in (*items.heads, *items.statements, *items.identities)}
-        if not came:
-            return  # they have been replaced meanwhile: the later word comes as news
-        if not came <= wanted.keys():
-            raise Refused(Reason.UNASKED, "items came that were not asked for")
-        await take(items)
-        for item_id in came:
-            del wanted[item_id]
+def _begin(tables: Tables, peer: bytes, peer_nonce: bytes | None, salt: bytes) -> CatchUp:
+    mark = tables.peers.cursor(peer)
+    ids = tables.items.ids() if must_compare(mark, peer_nonce, tables.items.number()) else None
+    return CatchUp(mark, tables.items.frontier(), ids, salt)
 
 
-def _ids(tables: Tables) -> list[bytes]:
-    return tables.items.ids()
+def _set_cursor(tables: Tables, peer: bytes, nonce: bytes, cursor: int) -> None:
+    tables.peers.set_cursor(peer, nonce, cursor)
 
 
 def _puts(tables: Tables, ids: Sequence[bytes]) -> list[Put]:

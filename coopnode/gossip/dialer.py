@@ -22,7 +22,7 @@ from coopnode.gossip.link import dial
 from coopnode.store import Tables
 from coopnode.store.peers import Address
 from protocol import statements
-from protocol.gossip import wanted_links
+from protocol.overlay import wanted_links
 from protocol.session import Role
 
 log = logging.getLogger(__name__)
@@ -100,8 +100,14 @@ class Dialer:
         now_ms = self._core.world.steady_ms()
         self._forget(addresses, now_ms)
         membership = self._core.need_membership()
-        linked = self._gossiper.linked()
-        wanted = set(wanted_links(self._core.member_id, membership.roster.tellers, linked, self._core.world.shuffle))
+        wanted = set(
+            wanted_links(
+                self._core.member_id,
+                membership.roster.tellers,
+                self._gossiper.standings(),
+                self._core.world.shuffle,
+            )
+        )
         open_urls = {link.url for link in self._gossiper.links if link.is_open}
         busy_urls = {link.url for link in self._gossiper.links} | set(self._dialing) | self.own_urls
         busy = {_claim(one.address) for url, one in self._dialing.items() if url not in open_urls}
@@ -131,17 +137,40 @@ class Dialer:
             if member_id is not None:
                 wanted.discard(member_id)
 
+    def visit(self, member_id: bytes) -> bool:
+        """Call a member once, to hear each other out; return whether an address of it may be tried now."""
+        now_ms = self._core.world.steady_ms()
+        busy_urls = {link.url for link in self._gossiper.links} | set(self._dialing) | self.own_urls
+        addresses = self._core.store.read(_addresses)
+        invited = [one.url for one in addresses if source_of(one.source) is Source.OWNER]
+        for address in sorted((one for one in addresses if one.member_id == member_id), key=self._turn):
+            source = source_of(address.source)
+            patience = self._patience.get(address.url)
+            if address.url in busy_urls or (address.url, source) in self._refused or self._has_failed_enough(address):
+                continue
+            if patience is not None and now_ms < patience.next_ms:
+                continue
+            rule = rule_for(source, self._own_url, invited)
+            try:
+                rule.check_url(address.url)
+            except NotAllowed as refused:
+                self._refuse(address, refused)
+                continue
+            self._start(address, rule, visit=True)
+            return True
+        return False
+
     def _turn(self, address: Address) -> tuple[int, int]:
         """Order addresses: tried least, then tried longest ago. Else a member's first four might be its only ones."""
         patience = self._patience.get(address.url) or Patience()
         return patience.wait_ms, patience.next_ms
 
-    def _start(self, address: Address, rule: Rule) -> None:
-        task = asyncio.create_task(self._dial(address, rule), name=f"dial {address.url}")
+    def _start(self, address: Address, rule: Rule, *, visit: bool = False) -> None:
+        task = asyncio.create_task(self._dial(address, rule, visit=visit), name=f"dial {address.url}")
         self._dialing[address.url] = Try(address, task)
         task.add_done_callback(lambda _: self._dialing.pop(address.url, None))
 
-    async def _dial(self, address: Address, rule: Rule) -> None:
+    async def _dial(self, address: Address, rule: Rule, *, visit: bool) -> None:
         url = address.url
         # A client of its own: no connection and no resolved name is shared between two rules.
         async with open_client(rule, self._lookup) as client:
@@ -156,7 +185,7 @@ class Dialer:
                 self._fail(address)
                 return
             started_ms = self._core.world.steady_ms()
-            link = await self._gossiper.run_link(socket, Role.DIALER, url)
+            link = await self._gossiper.run_link(socket, Role.DIALER, url, visit=visit)
         if link.peer is None or link.peer != (address.member_id or link.peer):
             self._fail(address)
         elif self._core.world.steady_ms() - started_ms > LONGEST_WAIT_MS:

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
-from coopnode.core import Core, News
+from coopnode.core import Core
 from coopnode.gossip.answers import answer
-from coopnode.gossip.catchup import reconcile
+from coopnode.gossip.catchup import hear_out
 from coopnode.gossip.link import Link, NoAnswer, Socket, open_session
 from coopnode.gossip.puller import Puller
+from coopnode.gossip.spreading import Spreading
 from coopnode.ingest import Fate, Outcome, head_slot, object_id
 from coopnode.membership import Membership, settled_id
 from coopnode.publisher import Phase
@@ -25,21 +27,22 @@ from coopnode.store import Tables
 from protocol import head as heads
 from protocol import identity as identities
 from protocol import messages
+from protocol.catchup import Heard
 from protocol.errors import LocalError, Reason, Refused
-from protocol.gossip import Broadcast, ItemKind
 from protocol.head import Head
 from protocol.identity import Identity
+from protocol.items import ItemKind
 from protocol.limits import MAX_REQUESTS_UNDER_WAY
-from protocol.messages import GetPages, Pages, Ping, Pong, Put, Since, Status, Twin
-from protocol.session import Closed, Me, Opened, Received, Role
+from protocol.messages import GetPages, Graft, Have, Pages, Ping, Pong, Prune, Put, Status, Twin
+from protocol.overlay import LinkOf, has_room
+from protocol.session import Closed, Me, Opened, Received, Role, Silent
 
 P = ParamSpec("P")
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-SEEN_ITEMS = 50_000
-EVERY_SECONDS = 30.0
-"""How often a random peer is asked whether anything was missed."""
+VISIT_SECONDS = 1.0
+"""A visit ends when the host has asked nothing for so long."""
 JUDGED_SECONDS = 60.0
 """How long a link may stand on which the peer has not been found to be a member."""
 PROBE_SECONDS = 5.0
@@ -58,7 +61,7 @@ class Home(Protocol):
     def puller(self) -> Puller:
         """What fetches bodies."""
 
-    async def take(self, items: Sequence[Incoming], came_from: Link | None) -> list[Outcome]:
+    async def take(self, items: Sequence[Incoming], came_from: Link | None, *, pushed: bool = False) -> list[Outcome]:
         """Judge and keep items, durably, together with whatever else comes in now; pass on what is new."""
 
     async def adopt_pages(self, pages: Sequence[bytes], identity_log: Sequence[bytes]) -> None:
@@ -83,9 +86,8 @@ class Gossiper:
     def __init__(self, home: Home) -> None:
         self._home = home
         self._core = home.core
-        self.broadcast: Broadcast[Link] = Broadcast()
+        self.spreading = Spreading(self._core.world)
         self.links: set[Link] = set()
-        self._seen: OrderedDict[bytes, None] = OrderedDict()
         self._pongs: dict[Link, asyncio.Event] = {}
         self._answering: Counter[Link] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -93,8 +95,8 @@ class Gossiper:
 
     # ── links ─────────────────────────────────────────────────────────────────────────────────────
 
-    async def run_link(self, socket: Socket, role: Role, url: str | None) -> Link:
-        """Carry one link until it ends."""
+    async def run_link(self, socket: Socket, role: Role, url: str | None, *, visit: bool = False) -> Link:
+        """Carry one link until it ends. A *visit* ends when both sides have heard each other out."""
         held = self._core.need_membership()
         me = Me(held.coop_id, self._core.keys.identity, self._core.keys.signing_seed, self._core.publisher.instance)
         link = Link(
@@ -102,15 +104,16 @@ class Gossiper:
             open_session(me, role, self._core.world),
             self._core.world,
             url=url,
+            visit=visit,
             on_event=self._on_event,
-            next_put=self.broadcast.take,
+            next_message=self.spreading.next_message,
         )
         self.links.add(link)
         try:
             await link.run()
         finally:
             self.links.discard(link)
-            self.broadcast.drop(link)
+            self.spreading.drop(link)
             self._pongs.pop(link, None)
             self._answering.pop(link, None)
             link.judged.set()  # whoever waits to answer need not wait any longer
@@ -120,18 +123,10 @@ class Gossiper:
         """Return the open links by member."""
         return {link.peer: link for link in self.links if link.peer is not None and link.is_open}
 
-    def spread(self, news: News, came_from: Link | None) -> None:
-        """Queue what is new for the links that should hear it."""
-        for items, source in ((news.items, came_from), (news.said, None)):
-            for item in items:
-                self._remember(object_id(item.data))
-                for link in self.broadcast.offer(item, source):
-                    link.wake()
-
     async def tell_status(self) -> None:
         """Tell all peers how far our minute book goes: it has a new page."""
         for peer, link in self.linked().items():
-            if link in self.broadcast:
+            if link in self.spreading:
                 link.send(await self._home.read(_status, self._core.need_membership(), peer))
 
     async def stop(self) -> None:
@@ -142,26 +137,39 @@ class Gossiper:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def ask_now_and_then(self) -> None:
-        """Ask a random peer every now and then whether anything was missed. Never returns."""
-        while True:
-            await asyncio.sleep(EVERY_SECONDS)
-            linked = self.linked()
-            for peer in self._core.world.shuffle(sorted(linked))[:1]:
-                self._spawn(self._catch_up(linked[peer]), "anti-entropy")
+    def standings(self) -> dict[bytes, LinkOf]:
+        """Return what counts of the links, by member; visits do not count."""
+        return {
+            peer: LinkOf(ours=link.url is not None, silent=link.session.is_silent)
+            for peer, link in self.linked().items()
+            if not link.visit
+        }
+
+    def catch_up_soon(self, link: Link) -> None:
+        """Ask a peer whether anything was missed."""
+        self._spawn(self._catch_up(link), "anti-entropy")
 
     # ── events of a link ──────────────────────────────────────────────────────────────────────────
 
-    async def _on_event(self, link: Link, event: Opened | Received | Closed) -> None:
+    async def _on_event(self, link: Link, event: Opened | Received | Silent | Closed) -> None:
         match event:
             case Opened():
                 self._spawn(self._on_opened(link, event), "open")
             case Received():
                 await self._on_message(link, event.message)
+            case Silent():
+                self._suspect(link)
             case Closed():
                 if event.reason is not None:
                     log.info("%r closed: %s", link, event.detail)
                     await self._home.write(_count_refusal, event.reason, event.detail, self._core.world.now_ms())
+
+    def _suspect(self, link: Link) -> None:
+        """A peer has fallen silent. Where one has gone, others may have: ask all the others at once."""
+        self.spreading.suspect(link)
+        for other in self.links:
+            if other is not link:
+                other.probe()
 
     async def _on_opened(self, link: Link, opened: Opened) -> None:
         """The peer has proved its key: tell it where we stand."""
@@ -189,7 +197,9 @@ class Gossiper:
             case Status():
                 self._spawn(self._on_status(link, message), "status")
             case Put():
-                await self._take(link, message.identities, message.statements, message.heads)
+                await self._take(link, Heard(message.identities, message.statements, message.heads), pushed=True)
+            case Have() | Graft() | Prune():
+                self.spreading.hear(link, message)
             case _ if isinstance(message, messages.Question):
                 self._begin_answer(link, message)
             case Pong():
@@ -207,7 +217,7 @@ class Gossiper:
             link.store_nonce = status.store_nonce
             if status.slot > self._core.need_membership().roster.slot:
                 await self._fetch_pages(link)
-            if link in self.broadcast:
+            if link.judged.is_set():
                 return  # not the first word of this link, but news of a page
             if not self._core.need_membership().roster.is_member(link.peer):
                 if self._core.need_membership().roster.slot < status.slot:
@@ -217,17 +227,37 @@ class Gossiper:
                 return
             if not await self._is_the_only_one(link):
                 return
-            self.broadcast.add(link)
+            if link.url is None and not self._has_room():
+                link.close(None, "this node has links enough; call another member")
+                return
+            if link.visit:
+                link.send(Prune())
+            else:
+                self.spreading.add(link)
             link.judged.set()
-            await self._take(link, [], [], status.your_heads)
+            await self._take(link, Heard(heads=status.your_heads))
             # What the peer has heard from us comes back with the rest: a restored teller must know it before
             # it signs anything again.
             await self._catch_up(link)
             await self._home.answered(link.peer)
+            if link.visit:
+                await self._take_leave(link)
         except NoAnswer:
             log.debug("%r ended while it was opening", link)
         except Refused as refused:
             link.close(refused.reason, refused.detail)
+
+    def _has_room(self) -> bool:
+        members = len(self._core.need_membership().roster.tellers)
+        return has_room(members, sum(link in self.spreading for link in self.links))
+
+    async def _take_leave(self, link: Link) -> None:
+        """End a visit when the host has heard us out as well."""
+        quiet_seconds = 0.0
+        while link.is_open and quiet_seconds < VISIT_SECONDS:
+            await asyncio.sleep(VISIT_SECONDS - quiet_seconds)
+            quiet_seconds = 0.0 if self._answering[link] else link.idle_seconds()
+        link.close(None, "it was a visit")
 
     async def _fetch_pages(self, link: Link) -> None:
         while True:
@@ -240,7 +270,7 @@ class Gossiper:
     async def _is_the_only_one(self, link: Link) -> bool:
         """Keep one link a member; tell apart a second link, a run that has died, and a twin."""
         for other in list(self.links):
-            if other is link or other.peer != link.peer or not other.is_open or other not in self.broadcast:
+            if other is link or other.peer != link.peer or not other.is_open or other not in self.spreading:
                 continue
             if other.instance == link.instance:
                 # Both sides dialed: the link that the lower member id has dialed stays.
@@ -267,38 +297,12 @@ class Gossiper:
 
     async def _catch_up(self, link: Link) -> None:
         """Ask a peer for all that has arrived there since we last heard it out."""
-        assert link.peer is not None
-        if await self._reconcile(link):
-            await self._pull_what_lags(link)
-            return
-        while link.is_open:
-            since = await self._home.read(_since, link.peer)
-            news = await link.ask(since, messages.News)
-            if not news.same:
-                await self._take(link, news.identities, news.statements, news.heads)
-            await self._home.write(_set_cursor, link.peer, news.store_nonce, news.cursor)
-            if not news.more:
-                await self._pull_what_lags(link)
-                return
-
-    async def _reconcile(self, link: Link) -> bool:
-        """Compare our items with a peer's when our cursor means nothing there; return whether that was the way."""
-        assert link.peer is not None
-        known = await self._home.read(_cursor, link.peer)
-        if known is not None and known[0] == link.store_nonce:
-            return False
-
-        async def take(items: messages.Items) -> None:
-            await self._take(link, items.identities, items.statements, items.heads)
-
         try:
-            mark = await reconcile(self._home, link, self._core.world.random_bytes(16), take)
+            await hear_out(self._home, link, self._core.world.random_bytes(16), partial(self._take, link))
         except Refused as refused:
             link.close(refused.reason, refused.detail)
-            return True
-        if mark is not None:
-            await self._home.write(_set_cursor, link.peer, *mark)
-        return mark is not None
+            return
+        await self._pull_what_lags(link)
 
     async def _pull_what_lags(self, link: Link) -> None:
         """Fetch the bodies of all heads that are ahead of the states that we hold."""
@@ -314,6 +318,7 @@ class Gossiper:
             link.close(Reason.TOO_MANY, "more questions are under way than allowed")
             return
         self._answering[link] += 1
+        link.asked_ms = self._core.world.steady_ms()
         self._spawn(self._answer(link, question), "answer")
 
     async def _answer(self, link: Link, question: messages.Question) -> None:
@@ -332,23 +337,25 @@ class Gossiper:
 
     # ── items ─────────────────────────────────────────────────────────────────────────────────────
 
-    async def _take(
-        self, link: Link, identity_log: Sequence[bytes], said: Sequence[bytes], new_heads: Sequence[bytes]
-    ) -> None:
+    async def _take(self, link: Link, heard: Heard, *, pushed: bool = False) -> None:
         """Hand new items to the door, in the order in which they explain each other."""
         incoming: list[Incoming] = []
         for kind, batch in (
-            (ItemKind.IDENTITY, identity_log),
-            (ItemKind.STATEMENT, said),
-            (ItemKind.HEAD, new_heads),
+            (ItemKind.IDENTITY, heard.identities),
+            (ItemKind.STATEMENT, heard.statements),
+            (ItemKind.HEAD, heard.heads),
         ):
-            incoming.extend((kind, data) for data in batch if object_id(data) not in self._seen)
+            by = link if pushed else None
+            incoming.extend((kind, data) for data in batch if not self.spreading.has_seen(data, by))
         if not incoming:
             return
-        outcomes = await self._home.take(incoming, link)
+        outcomes = await self._home.take(incoming, link, pushed=pushed)
         for (kind, data), outcome in zip(incoming, outcomes, strict=True):
             if outcome.fate in (Fate.ACCEPTED, Fate.KNOWN) and outcome.reason is None:
-                self._remember(object_id(data))
+                item_id = object_id(data)
+                self.spreading.remember(item_id)
+                if pushed and outcome.fate is Fate.KNOWN:
+                    self.spreading.came_twice(item_id, link)
             if outcome.newer is not None and kind is ItemKind.HEAD:
                 self._set_right(link, outcome.newer)
         unknown = {Reason.UNKNOWN_AUTHOR, Reason.NOT_MEMBER}
@@ -375,11 +382,6 @@ class Gossiper:
         if identities.fold({*ours.log, *theirs.log}, theirs.member_id, settled).current.key != theirs.current.key:
             raise Refused(Reason.BAD_SIGNATURE, "the key of this session is not the member's latest one")
 
-    def _remember(self, item_id: bytes) -> None:
-        self._seen[item_id] = None
-        if len(self._seen) > SEEN_ITEMS:
-            self._seen.popitem(last=False)
-
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.create_task(_guarded(work), name=name)
         self._tasks.add(task)
@@ -403,19 +405,6 @@ def _status(tables: Tables, membership: Membership, peer: bytes) -> Status:
     own = [item.data for item in tables.items.of_kind(ItemKind.HEAD, peer)]
     nonce = tables.meta.get("store_nonce") or bytes(8)
     return Status(membership.roster.slot, membership.roster.page_id, nonce, own[:16])
-
-
-def _since(tables: Tables, peer: bytes) -> Since:
-    nonce, cursor = tables.peers.cursor(peer) or (bytes(8), 0)
-    return Since(0, nonce, cursor, tables.items.frontier())
-
-
-def _cursor(tables: Tables, peer: bytes) -> tuple[bytes, int] | None:
-    return tables.peers.cursor(peer)
-
-
-def _set_cursor(tables: Tables, peer: bytes, nonce: bytes, cursor: int) -> None:
-    tables.peers.set_cursor(peer, nonce, cursor)
 
 
 def _lagging(tables: Tables, me: bytes) -> list[Head]:

@@ -17,8 +17,8 @@ from aiohttp import web
 from coopnode.world import World
 from protocol.errors import Reason
 from protocol.limits import MAX_MESSAGE_BYTES
-from protocol.messages import Answer, Message, Put, Question
-from protocol.session import Answered, Closed, Event, Me, Opened, Received, Role, Session, State, Unanswered
+from protocol.messages import Answer, Message, Question
+from protocol.session import Answered, Closed, Event, Me, Opened, Received, Role, Session, Silent, State, Unanswered
 
 log = logging.getLogger(__name__)
 Socket = aiohttp.ClientWebSocketResponse | web.WebSocketResponse
@@ -41,11 +41,17 @@ class Link:
         world: World,
         *,
         url: str | None,
-        on_event: Callable[[Link, Opened | Received | Closed], Awaitable[None]],
-        next_put: Callable[[Link], Put | None],
+        visit: bool = False,
+        on_event: Callable[[Link, Opened | Received | Silent | Closed], Awaitable[None]],
+        next_message: Callable[[Link], Message | None],
     ) -> None:
         self.session = session
         self.url = url
+        """Where we have called; None when the peer has called."""
+        self.visit = visit
+        """Whether the link is ours for one exchange only."""
+        self.asked_ms = world.steady_ms()
+        """When the peer has asked something last."""
         self.peer: bytes | None = None
         self.instance: bytes | None = None
         self.store_nonce: bytes | None = None
@@ -58,7 +64,7 @@ class Link:
         self._socket = socket
         self._world = world
         self._on_event = on_event
-        self._next_put = next_put
+        self._next_message = next_message
         self._wake = asyncio.Event()
         self._answers: dict[int, asyncio.Future[Answer]] = {}
         self._closing: list[Event] = []
@@ -72,6 +78,10 @@ class Link:
         """Whether both sides have proved who they are and the link stands."""
         return self.session.state is State.OPEN
 
+    def idle_seconds(self) -> float:
+        """For how long the peer has asked nothing."""
+        return (self._world.steady_ms() - self.asked_ms) / 1000
+
     def wake(self) -> None:
         """There is something to send."""
         self._wake.set()
@@ -81,6 +91,11 @@ class Link:
         if self.is_open:
             self.session.send(message)
             self.wake()
+
+    def probe(self) -> None:
+        """Ask the peer at once whether it is there."""
+        self.session.probe(self._world.steady_ms())
+        self.wake()
 
     async def ask(self, question: Question, kind: type[AnswerT]) -> AnswerT:
         """Ask and wait for the answer. Raises NoAnswer when it will not come."""
@@ -154,9 +169,9 @@ class Link:
                         await asyncio.wait_for(self._socket.send_bytes(data), SEND_SECONDS)
                 if self.session.state is State.CLOSED:
                     return
-                put = self._next_put(self) if self.is_open else None
-                if put is not None:
-                    self.session.send(put)
+                news = self._next_message(self) if self.is_open else None
+                if news is not None:
+                    self.session.send(news)
                     self._wake.set()
                 await self._wake.wait()
         except (ConnectionError, aiohttp.ClientError, TimeoutError) as error:

@@ -152,7 +152,7 @@ async def peers(node: Node) -> list[Json]:
             "since_ms": link.opened_ms,
             "bytes_in": link.bytes_in,
             "bytes_out": link.bytes_out,
-            "queued": node.gossiper.broadcast.waiting(link),
+            "queued": node.gossiper.spreading.waiting(link),
         }
         for (member_id, link), name in zip(linked, names, strict=True)
     ]

@@ -14,7 +14,7 @@ from coopnode.node import Node
 from protocol import shape
 from protocol.encoding import decode, encode
 from protocol.errors import Refused
-from protocol.gossip import ItemKind
+from protocol.items import ItemKind
 from protocol.limits import MAX_STATEMENT_BYTES
 from protocol.messages import GetPages, Pages
 

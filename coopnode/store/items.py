@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from protocol.gossip import ItemKind
+from protocol.items import ItemKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +98,14 @@ class Items:
         row = self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'item'").fetchone()
         return 0 if row is None else int(row[0])
 
+    def number(self) -> int:
+        """Return how many items there are."""
+        return int(self._connection.execute("SELECT count(*) FROM item").fetchone()[0])
+
     def frontier(self) -> bytes:
         """Hash of the sorted ids of all items: equal on two nodes if and only if they hold the same."""
         # Every arrival takes a new seq and every removal lowers the number, also when another connection did it.
-        number = self._connection.execute("SELECT count(*) FROM item").fetchone()[0]
-        state = (self.last_seq(), number)
+        state = (self.last_seq(), self.number())
         if self._frontier is None or self._frontier[0] != state:
             rows = self._connection.execute("SELECT item_id FROM item ORDER BY item_id")
             self._frontier = (state, hashlib.sha256(b"".join(row[0] for row in rows)).digest())

@@ -28,8 +28,8 @@ from coopnode.store import Tables
 from coopnode.world import World
 from protocol import head as heads
 from protocol import invitation, messages, records, signing, statements
-from protocol.gossip import Item, ItemKind
 from protocol.head import NO_HASH, Head, Stream, Version
+from protocol.items import Item, ItemKind
 from protocol.messages import Answer, GetPages, Nodes, Pages, Question, Since
 from protocol.pull import Walk
 from protocol.records import LISTING

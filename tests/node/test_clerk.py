@@ -15,7 +15,7 @@ from coopnode.store import Tables
 from protocol import invitation, minutes, statements
 from protocol.encoding import decode, encode
 from protocol.errors import Reason, Refused
-from protocol.gossip import ItemKind
+from protocol.items import ItemKind
 from protocol.messages import GetPages, Pages
 from tests.node.scenes import Net, said, spoilt
 

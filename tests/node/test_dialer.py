@@ -19,7 +19,8 @@ from coopnode.gossip.dialer import Dialer
 from coopnode.gossip.gossiper import Gossiper
 from coopnode.gossip.link import Link, Socket
 from protocol import statements
-from protocol.gossip import ItemKind
+from protocol.items import ItemKind
+from protocol.overlay import LinkOf
 from protocol.session import Role
 from tests.node.scenes import Net, Shop, new_folder, said
 from tests.node.wires import Canary, canary, town, until
@@ -37,11 +38,11 @@ class Quiet:
     opened: list[str] = field(default_factory=list)
     links: set[Link] = field(default_factory=set)
 
-    def linked(self) -> dict[bytes, Link]:
+    def standings(self) -> dict[bytes, LinkOf]:
         return {}
 
-    async def run_link(self, socket: Socket, role: Role, url: str | None) -> Link:
-        self.opened.append(url or "")
+    async def run_link(self, socket: Socket, role: Role, url: str | None, *, visit: bool = False) -> Link:
+        self.opened.append(("visit " if visit else "") + (url or ""))
         await socket.close()
         return cast(Link, SimpleNamespace(peer=self.peer, url=url))
 

@@ -14,8 +14,8 @@ from protocol import head as heads
 from protocol import identity as identities
 from protocol import signing, statements
 from protocol.errors import Reason
-from protocol.gossip import ItemKind
 from protocol.head import Head, Version
+from protocol.items import ItemKind
 from protocol.limits import MAX_AHEAD_MS
 from tests.node.scenes import BEGIN_US, MINUTE_US, Net, Shop, contact, said, signed_head, spoilt
 

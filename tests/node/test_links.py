@@ -474,7 +474,9 @@ async def test_what_only_the_asker_holds_is_sent_to_the_peer(place: Town, monkey
     await propose(anna, 100)
     await converge(anna, bert)
     before = anna.frontier()
-    monkeypatch.setattr(bert.node.gossiper, "spread", lambda _news, _source: None)  # what bert says now is lost
+    monkeypatch.setattr(
+        bert.node.gossiper.spreading, "spread", lambda *_args, **_how: None
+    )  # what bert says now is lost
     await propose(bert, 2)
     assert bert.frontier() != before == anna.frontier()
     bert.core.store.write(lambda tables: tables.peers.forget_cursors())

@@ -13,8 +13,8 @@ from coopnode.errors import NodeError
 from coopnode.publisher import Phase
 from coopnode.store import StoreError, Tables
 from protocol import head as heads
-from protocol.gossip import ItemKind
 from protocol.head import NO_HASH, Version
+from protocol.items import ItemKind
 from protocol.limits import MAX_AHEAD_MS, MAX_OPS
 from tests.node.scenes import Clock, Net, own_versions, signed_head
 

@@ -16,8 +16,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from coopnode.publisher import Phase
 from coopnode.store import Tables
 from protocol import head as heads
-from protocol.gossip import ItemKind
 from protocol.head import Version
+from protocol.items import ItemKind
 from protocol.records import LISTING
 from tests.node.scenes import Net
 

@@ -9,7 +9,7 @@ from coopnode.errors import BadInput, NodeError, NotFound
 from coopnode.ingest import Fate
 from protocol import statements
 from protocol.errors import Reason
-from protocol.gossip import ItemKind
+from protocol.items import ItemKind
 from protocol.polls import Tally
 from tests.node.scenes import Net, said
 

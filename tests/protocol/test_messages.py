@@ -41,6 +41,9 @@ EXAMPLES: list[Message] = [
     messages.Reconciled(1, SHORT, 2, [[b"\x01", 1, HASH[:16]], [b"\x02", 2, HASH], [b"", 3, [HASH, SHORT]]]),
     messages.GetItems(1, [HASH]),
     messages.Items(1, [HEAD], [bytes(65)], LOG),
+    messages.Have(SHORT * 3),
+    messages.Graft(SHORT),
+    messages.Prune(),
 ]
 """One of each."""
 
@@ -57,7 +60,7 @@ def example(kind: type[Message]) -> Message:
 
 def test_there_is_an_example_of_every_message_and_every_number_is_its_own() -> None:
     assert {type(one) for one in EXAMPLES} == set(get_args(Message)) == set(messages.KINDS.values())
-    assert len(messages.KINDS) == len(EXAMPLES) == 20
+    assert len(messages.KINDS) == len(EXAMPLES) == 23
 
 
 @pytest.mark.parametrize("message", EXAMPLES, ids=lambda one: type(one).__name__)

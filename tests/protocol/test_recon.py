@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from protocol import limits, messages, recon
 from protocol.errors import Reason
 from protocol.limits import MAX_RECON_QUESTIONS, RECON_LIST, RECON_PARTS
-from protocol.messages import DIFFERENCE, FINGERPRINT, LISTED, SKIP, Reconcile, Reconciled
+from protocol.message_fields import DIFFERENCE, FINGERPRINT, LISTED, SKIP
+from protocol.messages import Reconcile, Reconciled
 from protocol.recon import Reconciler, answer
 from tests.protocol.builders import refused, secret
 

@@ -15,11 +15,27 @@ from protocol.limits import (
     MAX_GIVEN_UP,
     MAX_REQUESTS_UNDER_WAY,
     PING_EVERY_MS,
+    QUIET_MS,
+    QUIET_PING_EVERY_MS,
     REQUEST_MS,
     SILENT_MS,
+    SUSPECT_MS,
 )
 from protocol.messages import Bye, GetOps, GetPages, Hello, News, Pages, Ping, Pong, Proof, Put, Question, Since, Twin
-from protocol.session import TURNS, Answered, Closed, Event, Me, Opened, Received, Role, Session, State, Unanswered
+from protocol.session import (
+    TURNS,
+    Answered,
+    Closed,
+    Event,
+    Me,
+    Opened,
+    Received,
+    Role,
+    Session,
+    Silent,
+    State,
+    Unanswered,
+)
 from tests.protocol.builders import COOP, OTHER_COOP, Scenario, me, member, opened, pump, secret, sessions
 from tests.protocol.test_messages import EXAMPLES
 
@@ -404,10 +420,12 @@ def test_numbers_of_questions_given_up_are_remembered_up_to_a_bound(number: int,
     assert (session.state is State.OPEN) is known
 
 
-def test_the_next_deadline_is_the_earliest_of_ping_answer_and_silence() -> None:
+def test_the_next_deadline_is_the_earliest_of_ping_suspicion_answer_and_silence() -> None:
     session = in_state(State.OPEN)
     assert session.next_deadline() == PING_EVERY_MS
     session.tick(PING_EVERY_MS)
+    assert session.next_deadline() == PING_EVERY_MS + SUSPECT_MS
+    assert session.tick(PING_EVERY_MS + SUSPECT_MS) == [Silent()]
     assert session.next_deadline() == 2 * PING_EVERY_MS
     session.tick(2 * PING_EVERY_MS)
     session.ask(GetPages(0, 0), 2 * PING_EVERY_MS - REQUEST_MS + 1)
@@ -438,6 +456,51 @@ def test_a_ping_is_sent_once_an_interval() -> None:
     session.tick(PING_EVERY_MS)
     session.tick(PING_EVERY_MS + 1)
     assert said(session) == [Ping(PING_EVERY_MS)]
+
+
+def test_a_peer_that_is_heard_is_not_pinged() -> None:
+    session = in_state(State.OPEN)
+    hear(session, Put([], [], []), PING_EVERY_MS - 1)
+    assert session.tick(PING_EVERY_MS) == []
+    assert said(session) == []
+    assert session.next_deadline() == 2 * PING_EVERY_MS - 1
+
+
+def test_a_quiet_link_is_pinged_more_rarely() -> None:
+    session = in_state(State.OPEN)
+    for now_ms in range(PING_EVERY_MS, QUIET_MS + 1, PING_EVERY_MS):
+        session.tick(now_ms)
+        hear(session, Pong(now_ms), now_ms)
+    assert session.next_deadline() == QUIET_MS + QUIET_PING_EVERY_MS
+    hear(session, Put([], [], []), QUIET_MS + 1)
+    assert session.next_deadline() == QUIET_MS + 1 + PING_EVERY_MS
+
+
+def test_a_peer_whose_pong_is_late_is_suspect_until_it_is_heard() -> None:
+    session = in_state(State.OPEN)
+    session.tick(PING_EVERY_MS)
+    assert session.tick(PING_EVERY_MS + SUSPECT_MS - 1) == []
+    assert session.tick(PING_EVERY_MS + SUSPECT_MS) == [Silent()]
+    assert session.tick(PING_EVERY_MS + SUSPECT_MS + 1) == []  # said once
+    suspected = session.is_silent
+    hear(session, Ping(0), PING_EVERY_MS + SUSPECT_MS + 2)
+    assert (suspected, session.is_silent) == (True, False)
+
+
+def test_a_peer_can_be_asked_at_once_whether_it_is_there() -> None:
+    session = in_state(State.OPEN)
+    session.probe(10)
+    session.probe(11)  # it has been asked
+    assert said(session) == [Ping(10)]
+    assert session.next_deadline() == 10 + SUSPECT_MS
+    hear(session, Pong(10), 20)
+    session.probe(30)
+    assert said(session) == [Ping(30)]
+    session.probe(30 + PING_EVERY_MS)
+    assert said(session) == [Ping(30 + PING_EVERY_MS)]
+    session.lost()
+    session.probe(10**6)
+    assert said(session) == []
 
 
 def test_a_silent_peer_is_given_up() -> None:

@@ -1280,6 +1280,9 @@ def messages_vectors() -> list[Vector]:
         "Reconciled": [25, 5, id_, 80, [[b"\x01", 1, hash_[:16]], [b"\x02", 2, hash_], [b"", 3, [hash_, id_]]]],
         "GetItems": [26, 6, [hash_]],
         "Items": [27, 6, [a_head], [a_statement], [first("anna")]],
+        "Have": [28, id_ * 2],
+        "Graft": [29, id_],
+        "Prune": [30],
     }
 
     def read(name: str, what: str, row: Any, expect: str = "ok") -> None:
@@ -1364,6 +1367,12 @@ def messages_vectors() -> list[Vector]:
     put("GetItems", 2, [hash_] * 1001, "out_of_range")
     put("Items", 1, 2**32, "out_of_range")
     put("Items", 2, [bytes(65)] * 1001, "out_of_range")
+    put("Have", 1, b"", "ok", "no names")
+    put("Have", 1, bytes(9), "wrong_shape", "a name and a byte")
+    put("Have", 1, bytes(8 * 1000), "ok", "as many as there may be")
+    put("Have", 1, bytes(8 * 1001), "out_of_range")
+    put("Graft", 1, b"", "ok", "no names")
+    put("Graft", 1, bytes(8 * 1001), "out_of_range")
     read("loose", "messages need not be canonical", bytes.fromhex("dc0002cc14cf0000000000000001"))
     read("number 3", "not known", [3, 1], "unknown_kind")
     read("number -1", "not known", [-1], "unknown_kind")

@@ -901,6 +901,9 @@ MESSAGES: dict[int, tuple[Check, ...]] = {
     25: (U32, binary(8), COUNT, ranges(nil, binary(16), pieces(32, 1000), row(pieces(32, 1000), pieces(8, 32)))),
     26: (U32, many(1, 1000, KEY)),
     27: (U32, *NEWS),
+    28: (pieces(8, 1000),),
+    29: (pieces(8, 1000),),
+    30: (),
 }
 
 

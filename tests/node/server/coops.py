@@ -30,8 +30,8 @@ from coopnode.world import World
 from protocol import head as heads
 from protocol import invitation, records
 from protocol.encoding import encode
-from protocol.gossip import ItemKind
 from protocol.head import Stream
+from protocol.items import ItemKind
 from protocol.limits import STREAM_PUBLIC
 from protocol.records import LISTING, STOCK
 

@@ -20,8 +20,8 @@ from coopnode.server import coop as coop_files
 from coopnode.server.control import Control, peers
 from protocol import records
 from protocol.encoding import encode
-from protocol.gossip import ItemKind
 from protocol.head import Stream
+from protocol.items import ItemKind
 from protocol.limits import MAX_QUANTITY_MILLI, STREAM_PUBLIC
 from protocol.records import PROFILE, PROFILE_KEY, STOCK
 from tests.node.server.coops import Coop, Running, listing, raw_listing, running, stock, until

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coopnode.store import Store, Tables, open_store
-from protocol.gossip import ItemKind
+from protocol.items import ItemKind
 from tests.node.scenes import QUICK
 
 ME = b"m" * 20

@@ -1,0 +1,70 @@
+"""Whom to be linked with: everybody while they are few, else members chosen by chance.
+
+Pure. The roster is known, so there is nothing to discover and nobody to believe: chance is the node's own, and
+some links at least are always of its own choosing, so that nobody can arrange to be all that it sees.
+Specification, section 9.5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from protocol.gossip import Standing
+from protocol.limits import (
+    FULL_MESH_MEMBERS,
+    MAX_LINKS,
+    OWN_LINKS,
+    ROTATE_AFTER_ITEMS,
+    ROTATE_AFTER_MS,
+    SAMPLED_LINKS,
+)
+
+Shuffle = Callable[[Sequence[bytes]], list[bytes]]
+"""The caller's chance: returns all that it is given, in random order."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkOf:
+    """What counts of a link: whether this node has called, and whether its peer has fallen silent."""
+
+    ours: bool
+    silent: bool = False
+
+
+def is_full_mesh(members: int) -> bool:
+    """Whether so many members, with oneself, are all linked with each other."""
+    return members <= FULL_MESH_MEMBERS
+
+
+def wanted_links(me: bytes, members: Iterable[bytes], linked: Mapping[bytes, LinkOf], shuffle: Shuffle) -> list[bytes]:
+    """Return the members to call now. Spec 9.5."""
+    others = set(members) - {me}
+    have = [link for peer, link in linked.items() if peer in others]
+    candidates = sorted(others - linked.keys())
+    if is_full_mesh(len(others) + 1):
+        return candidates
+    # A silent peer keeps its link, for it may only be slow, but another is looked for.
+    alive = [link for link in have if not link.silent]
+    missing = max(SAMPLED_LINKS - len(alive), OWN_LINKS - sum(link.ours for link in alive))
+    return shuffle(candidates)[: max(0, missing)]
+
+
+def has_room(members: int, links: int) -> bool:
+    """Whether one more caller may be let in by a node that has *links* links in a co-op of *members*."""
+    return is_full_mesh(members) or links < MAX_LINKS
+
+
+def to_rotate(standings: Mapping[bytes, Standing], linked: Mapping[bytes, LinkOf], now_ms: int) -> bytes | None:
+    """Return the peer whose link to give up because it tells us nothing of what we hear elsewhere, or None.
+
+    Only links of our own choice, and one at a time: another takes its place. An honest peer that hears everything
+    from us has nothing to tell either; it loses a link and finds another.
+    """
+    for peer, standing in sorted(standings.items()):
+        link = linked.get(peer)
+        if link is None or not link.ours or standing.told:
+            continue
+        if standing.news >= ROTATE_AFTER_ITEMS and now_ms - standing.since_ms >= ROTATE_AFTER_MS:
+            return peer
+    return None
