@@ -133,7 +133,12 @@ class Coop:
         self.membership = self._membership()
         self.coop_id = self.membership.coop_id
         self.identity_items = [
-            (ItemKind.IDENTITY, one.identity.current.statement_id, one.identity.current.signed.to_bytes(), one.member_id)
+            (
+                ItemKind.IDENTITY,
+                one.identity.current.statement_id,
+                one.identity.current.signed.to_bytes(),
+                one.member_id,
+            )
             for one in self.members
         ]
 

@@ -37,6 +37,7 @@ class Link:
         "blocked",
         "deadline_us",
         "end",
+        "ended",
         "exchanges",
         "inbox",
         "instance",
@@ -68,6 +69,8 @@ class Link:
         self.deadline_us = NEVER_US
         self.blocked = False
         """Whether what the link has brought is being committed: so long nothing more is read from it."""
+        self.ended = False
+        """Whether the connection is over, though what came over it is still being read."""
         self.inbox: deque[bytes] = deque()
         self.unanswered: list[Question] = []
         self.answering = 0

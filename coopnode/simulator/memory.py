@@ -114,7 +114,11 @@ class MemoryItems:
     def of_kind(self, kind: ItemKind, member_id: bytes | None = None) -> list[StoredItem]:
         """Return all items of a kind, of one member or of all."""
         if member_id is not None:
-            found = [self._base.of_member[member_id]] if kind is ItemKind.IDENTITY and member_id in self._base.of_member else []
+            found = (
+                [self._base.of_member[member_id]]
+                if kind is ItemKind.IDENTITY and member_id in self._base.of_member
+                else []
+            )
             if kind is ItemKind.HEAD:  # of few streams: looked up, not searched
                 return found + list(self._of_streams(member_id))
             return found + [row[0] for row in self._by_id.values() if row[0].kind is kind and row[2] == member_id]

@@ -36,7 +36,9 @@ class Host(Protocol):
 
     number: int
     up: bool
+    refuses: bool
     life: int
+    honest: bool
 
     def connected(self, end: End) -> None:
         """A connection stands."""
@@ -54,7 +56,19 @@ class Host(Protocol):
 class End:
     """One side of a connection."""
 
-    __slots__ = ("arrives_us", "closed", "delay_us", "dialed", "held", "host", "life", "link", "other", "unread", "wants_room")
+    __slots__ = (
+        "arrives_us",
+        "closed",
+        "delay_us",
+        "dialed",
+        "held",
+        "host",
+        "life",
+        "link",
+        "other",
+        "unread",
+        "wants_room",
+    )
 
     def __init__(self, host: Host, *, dialed: bool, delay_us: int) -> None:
         self.host = host
@@ -139,9 +153,14 @@ class Network:
         caller, life, number, delay_us, failed = call
         host = self.hosts[number]
         if not host.up or not self.reachable[number] or self._is_cut(caller.number, number):
-            # Nobody says no: the call times out. (A machine that runs, without its node, would refuse at once.)
             self.traffic.failed_dials += 1
-            self.scheduler.after(DIAL_TIMEOUT_US, self._fail_call, (caller, life, number, failed))
+            # A machine that runs without its node refuses at once; else nobody says no, and the call times out.
+            says_no = (
+                not host.up and host.refuses and self.reachable[number] and not self._is_cut(caller.number, number)
+            )
+            self.scheduler.after(
+                delay_us if says_no else DIAL_TIMEOUT_US, self._fail_call, (caller, life, number, failed)
+            )
         elif caller.up and caller.life == life:
             near, far = End(caller, dialed=True, delay_us=delay_us), End(host, dialed=False, delay_us=delay_us)
             near.other, far.other = far, near
@@ -204,7 +223,9 @@ class Network:
         number = end.host.number
         leaves_us = now_us
         if self._bandwidth_bps:
-            leaves_us = self._free_us[number] = max(now_us, self._free_us[number]) + wire * 8_000_000 // self._bandwidth_bps
+            leaves_us = self._free_us[number] = (
+                max(now_us, self._free_us[number]) + wire * 8_000_000 // self._bandwidth_bps
+            )
         arrives_us = leaves_us + end.delay_us + int(self._random.random() * end.delay_us * 0.1)
         if self._loss:
             arrives_us += self._retries_us(end, packets)

@@ -70,6 +70,10 @@ class Recorder:
         self.own_untold = 0
         """Own words that were not offered whole to every link."""
         self.twins = 0
+        self.suspected = 0
+        """How often a link was taken for silent."""
+        self.needless = 0
+        """Items that anti-entropy has brought although they were there."""
         self.forged: set[bytes] = set()
         self.traffic_by_second: Counter[int] = Counter()
         self.reached_at: list[int] = []
@@ -89,8 +93,12 @@ class Recorder:
         word.last_us = now_us
         return word
 
-    def deliver(self, data: bytes, to: int, came_from: int | None, now_us: int, *, pushed: bool) -> None:
+    def deliver(
+        self, data: bytes, to: int, came_from: int | None, now_us: int, *, pushed: bool, honest: bool = True
+    ) -> None:
         """A node has kept a word that was new to it."""
+        if data in self.forged and honest:
+            self.forged_accepted += 1
         word = self.words.get(data)
         if word is None:
             return

@@ -1,0 +1,64 @@
+"""What must hold at the end of a run, whatever the seed: sentences for what does not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from coopnode.ingest import MAX_PARKED
+from protocol.limits import MAX_LINKS, MAX_QUEUED_ITEMS
+
+
+def verdict(result: dict[str, Any]) -> list[str]:
+    """Return a sentence for each invariant that the run has violated; none is best."""
+    wrong: list[str] = []
+    _judge_health(result, wrong)
+    _judge_broadcast(result, wrong)
+    return wrong
+
+
+def _judge_health(result: dict[str, Any], wrong: list[str]) -> None:
+    health, bounds = result["health"], result["bounds"]
+    if health["frontiers"] > 1:
+        wrong.append(f"At the end the nodes hold {health['frontiers']} different sets of items.")
+    if health["forged_accepted"]:
+        wrong.append(f"{health['forged_accepted']} forged items were accepted.")
+    if health["older_accepted"]:
+        wrong.append(f"{health['older_accepted']} times an older head took the place of a newer one.")
+    if health["own_untold"]:
+        wrong.append(f"{health['own_untold']} own words were not told to all links.")
+    if health["twins"]:
+        wrong.append(f"{health['twins']} nodes were told that they have a twin, and none has.")
+    unexpected = {name: count for name, count in health["faults"].items() if not bounds.get("fault " + name)}
+    if unexpected:
+        said = ", ".join(f"{count} for {name}" for name, count in unexpected.items())
+        wrong.append(f"Sessions between honest nodes ended with a fault: {said}.")
+    if health["longest_queue"] > MAX_QUEUED_ITEMS:
+        wrong.append(f"A queue grew to {health['longest_queue']} items.")
+    if health["most_parked"] > MAX_PARKED:
+        wrong.append(f"A node parked {health['most_parked']} items.")
+    if health["suspected"] > bounds.get("suspected", 1 << 60):
+        wrong.append(f"{health['suspected']} links were suspected though nobody was away.")
+    links = result["links"]
+    if links["most"] > max(MAX_LINKS + 8, bounds.get("links_most", 0)):
+        wrong.append(f"A node has {links['most']} links.")
+    if links["fewest"] < bounds.get("links_fewest", 1):
+        wrong.append(f"A node has only {links['fewest']} links.")
+
+
+def _judge_broadcast(result: dict[str, Any], wrong: list[str]) -> None:
+    told, bounds = result.get("broadcast"), result["bounds"]
+    if told is None:
+        return
+    if told["missed"]:
+        wrong.append(f"{told['missed']} times a node has missed a word.")
+    if told["redundancy"] > bounds.get("redundancy", 1 << 60):
+        wrong.append(f"The payload redundancy is {told['redundancy']}, more than {bounds['redundancy']:.3f}.")
+    if told["last_hop"] > bounds.get("last_hop", 1 << 60):
+        wrong.append(f"A word took {told['last_hop']} hops, more than {bounds['last_hop']:.0f}.")
+    if told["to_all_ms"]["max"] > bounds.get("to_all_ms", 1 << 60):
+        wrong.append(f"A word took {told['to_all_ms']['max']} ms to reach all, more than {bounds['to_all_ms']:.0f}.")
+    deliveries = max(1, told["words"] * (told["living"] - 1))
+    if told["brought_by_anti_entropy"] / deliveries > bounds.get("brought", 1):
+        wrong.append(
+            f"{told['brought_by_anti_entropy']} of {deliveries} deliveries came by anti-entropy, not by broadcast."
+        )
