@@ -41,8 +41,14 @@ class Caller:
         if visits:
             self.visit_us = self._next_visit_us()
 
+    def rest(self) -> None:
+        """Call nobody until something changes."""
+        self.look_us = self.visit_us = NEVER_US
+
     def look_soon(self) -> None:
         """Look within a second: something about the links has changed."""
+        if not self._node.stage.dials:
+            return
         delay_us = int(LOOK_US * self._node.stage.random.random())
         self.look_us = min(self.look_us, self._node.scheduler.now_us + delay_us)
 

@@ -16,7 +16,7 @@ from coopnode.membership import Membership
 from protocol import head as heads
 from protocol import identity as identities
 from protocol import keys, messages, roster, session, signing
-from protocol.errors import Reason, Refused
+from protocol.errors import Refused
 from protocol.head import Head, Stream, Version
 from protocol.identity import Identity, IdentityStatement
 from protocol.items import ItemKind
@@ -164,13 +164,19 @@ class Coop:
         )
         return signing.sign(heads.WHAT, self.coop_id, body, member.seed if seed is None else seed).to_bytes()
 
+    def stranger(self, word: bytes) -> Identity:
+        """Return the identity of somebody who is no member."""
+        return self._identity(self.secret("stranger", word.hex()))
+
     def _member(self, number: int) -> Member:
         seed = self.secret("member", number)
+        return Member(number, seed, self._identity(seed), self.secret("instance", number)[:8])
+
+    def _identity(self, seed: bytes) -> Identity:
         key = keys.public_key(seed)
         body = identities.body(seq=0, prev=None, rotation=[key], key=key, epoch=1, next_hash=None, by=key)
         data = signing.sign(identities.WHAT, NO_COOP, body, seed).to_bytes()
-        identity = identities.fold([self.memory.read_identity(data)])
-        return Member(number, seed, identity, self.secret("instance", number)[:8])
+        return identities.fold([self.memory.read_identity(data)])
 
     def _membership(self) -> Membership:
         founders = tuple(one.identity for one in self.members)
@@ -178,8 +184,3 @@ class Coop:
         first: Roster = roster.from_genesis(genesis)
         known = {one.member_id: one for one in founders}
         return Membership(genesis, first, {genesis.coop_id: first}, known)
-
-
-def is_forgery(reason: Reason | None) -> bool:
-    """Whether a refusal for *reason* is what a forged head must meet."""
-    return reason in (Reason.BAD_SIGNATURE, Reason.EPOCH_NOT_FENCED)

@@ -60,6 +60,12 @@ class Meter:
         self._exchanges = town.recorder.exchanges
         self._rounds = town.recorder.rounds
 
+    @staticmethod
+    def difference(before: dict[int, int], after: dict[int, int]) -> dict[str, int]:
+        """Return by how many bytes each kind of message has grown."""
+        grown = {KIND_NAMES[number]: size - before.get(number, 0) for number, size in sorted(after.items())}
+        return {name: size for name, size in grown.items() if size}
+
     def read(self) -> Figures:
         """Return the traffic since the meter was made."""
         recorder = self._town.recorder

@@ -121,6 +121,9 @@ class Network:
         self.region = [random.randrange(len(FACTORS)) for _ in range(nodes)]
         self.side: list[int] | None = None
         """Which side of a cut each node is on; None while there is none."""
+        self.calls_to_hidden = 0
+        self.crossed = 0
+        """Bytes of messages between nodes of different sides since the last cut began."""
         self.reachable = [True] * nodes
         """False for nodes that nobody can call."""
         self._random = random
@@ -130,6 +133,7 @@ class Network:
         self._free_us = [0] * nodes
         self._ends: list[list[End]] = [[] for _ in range(nodes)]
         self._held: list[End] = []
+        self._sides: list[int] | None = None
         self._trace = hashlib.sha256()
         self.on_send: Callable[[int, bytes], None] = lambda _number, _data: None
 
@@ -154,6 +158,7 @@ class Network:
         host = self.hosts[number]
         if not host.up or not self.reachable[number] or self._is_cut(caller.number, number):
             self.traffic.failed_dials += 1
+            self.calls_to_hidden += not self.reachable[number]
             # A machine that runs without its node refuses at once; else nobody says no, and the call times out.
             says_no = (
                 not host.up and host.refuses and self.reachable[number] and not self._is_cut(caller.number, number)
@@ -195,6 +200,8 @@ class Network:
         traffic.wire_bytes += wire
         traffic.packets += packets
         self.sent[number] += wire
+        if self._sides is not None and self._sides[number] != self._sides[end.other.host.number]:
+            self.crossed += size
         end.unread += size
         self._put_on_wire(end, batch, wire, packets)
 
@@ -316,7 +323,8 @@ class Network:
 
     def cut(self, side: list[int]) -> None:
         """From now on nothing passes between nodes of different sides."""
-        self.side = side
+        self.side = self._sides = side
+        self.crossed = 0
 
     def heal(self) -> None:
         """The cut is over: what was held back is sent again, within the wait that has grown meanwhile."""

@@ -45,6 +45,8 @@ class Stage:
     commit_us: int
     anti_entropy: bool = True
     """Whether nodes hear each other out from time to time, not only on opening a link."""
+    dials: bool = True
+    """Whether nodes look for links by themselves."""
     broadcast: bool = True
     """Whether what is new is told on at once."""
     lazy: bool = True

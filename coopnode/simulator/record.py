@@ -31,8 +31,6 @@ class Sent:
     """When it was durable at its author."""
     hops: bytearray
     """By node: hops from the author, NOT_YET where it has not come."""
-    should_reach: int = 0
-    """How many nodes should have it at the end."""
     reached: int = 0
     pushes: int = 0
     """How often it was delivered by broadcast, in full."""
@@ -41,7 +39,8 @@ class Sent:
     last_hop: int = 0
     last_us: int = 0
     delays_ms: list[int] = field(default_factory=list)
-    superseded: bool = False
+    order: list[int] = field(default_factory=list)
+    """Nodes in the order in which they got it, as `delays_ms`."""
 
 
 class Recorder:
@@ -75,15 +74,17 @@ class Recorder:
         self.needless = 0
         """Items that anti-entropy has brought although they were there."""
         self.forged: set[bytes] = set()
-        self.traffic_by_second: Counter[int] = Counter()
-        self.reached_at: list[int] = []
-        """Milliseconds from the first telling to each delivery of words that are charted."""
+        self.equivocations: dict[bytes, tuple[bytes, bytes]] = {}
+        """By member: two heads that it has signed with one version."""
+        self.traffic_by_second: Counter[tuple[int, int]] = Counter()
+        """Bytes by (second, number of the kind of message)."""
 
     def on_send(self, now_us: int, data: bytes) -> None:
         """A message goes on the wire. Its number is the second byte: rows are shorter than 16."""
-        self.bytes_by_number[data[1]] += len(data)
-        self.messages_by_number[data[1]] += 1
-        self.traffic_by_second[now_us // 1_000_000] += len(data)
+        number, size = data[1], len(data)
+        self.bytes_by_number[number] += size
+        self.messages_by_number[number] += 1
+        self.traffic_by_second[now_us // 1_000_000, number] += size
 
     def tell(self, data: bytes, author: int, now_us: int) -> Sent:
         """An author's word is durable and goes out."""
@@ -118,6 +119,7 @@ class Recorder:
         word.last_us = now_us
         delay_ms = (now_us - word.told_us) // 1_000
         word.delays_ms.append(delay_ms)
+        word.order.append(to)
 
     def duplicate(self, data: bytes) -> None:
         """A word was pushed to a node that has it already."""

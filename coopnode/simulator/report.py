@@ -36,7 +36,11 @@ def _rows(result: Result) -> Iterator[tuple[str, str]]:
     links = result["links"]
     yield "links of a node, fewest mean most", f"{links['fewest']}, {links['mean']}, {links['most']}"
     for name, value in result.get("scenario_figures", {}).items():
-        yield name.replace("_", " "), _plain(value)
+        if isinstance(value, dict) and "kinds" in value:
+            yield f"{name.replace('_', ' ')}: bytes after the handshake", _plain(value["bytes_after_handshake"])
+            yield f"{name.replace('_', ' ')}: rounds of both sides", _plain(value["rounds_both_sides"])
+        else:
+            yield name.replace("_", " "), _plain(value)
     yield "trace", result["trace"][:16]
     machine = result["machine"]
     yield "events a second, with the rules", f"{machine['events_per_second']:,}"
@@ -66,14 +70,19 @@ def paragraphs(result: Result) -> list[str]:
             f"What it costs: with {cost['members']:,} members and {cost['heads_per_day']:g} new heads a day from each,"
             f" {cost['heads_per_second']:.2f} heads a second reach everybody. A member's node sends"
             f" {_size(cost['sent_per_hour'])} and receives about as much an hour, {_size(cost['sent_per_day'])} a day"
-            f" ({_size(cost['payload_per_day'])} of it are the heads themselves), catalogues not counted."
-            f" On a metered line of 10 GB a month that is {cost['sent_per_day'] * 60 / 1e10:.0%}."
+            f" ({_size(cost['payload_per_day'])} would be the heads alone), catalogues not counted."
+            f" Without the heads of packets, a day has {_groups(cost['by_group_per_day'])}."
+            f" Of a metered line of 10 GB a month both ways take {cost['sent_per_day'] * 60 / 1e10:.0%}."
         )
     if result["verdict"]:
         found.append(f"{len(result['verdict'])} of the things that must hold do not.")
     else:
         found.append("Everything that must hold does.")
     return found
+
+
+def _groups(sizes: dict[str, int]) -> str:
+    return ", ".join(f"{_size(size)} of {name}" for name, size in sizes.items())
 
 
 def _size(size: float) -> str:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from coopnode import __version__
-from coopnode.simulator import scenarios
+from coopnode.simulator import calm, liars, scenarios, trouble
 from coopnode.simulator.figures import Figures
 from coopnode.simulator.parameters import ImpossibleError, Parameters, check
 from coopnode.simulator.scheduler import Scheduler
@@ -40,6 +40,14 @@ SCENARIOS: dict[str, Scenario] = {
         _scenario("many", "many members take turns", scenarios.many),
         _scenario("burst", "many members publish in one moment", scenarios.burst),
         _scenario("random", "members publish at random", scenarios.by_chance),
+        _scenario("crash", "a share of the nodes is gone at once", trouble.crash, share=0.5, items=40, interval_ms=500),
+        _scenario("partition", "nothing passes between two halves for a while", trouble.partition, minutes=60.0),
+        _scenario("churn", "nodes come and go all the time", trouble.churn, share=0.3, items=100, interval_ms=1_000),
+        _scenario("nat", "a share of the nodes cannot be called", trouble.nat, share=0.5),
+        _scenario("liars", "a share of the nodes lies", liars.liars, share=0.2),
+        _scenario("anti-entropy", "nothing is told at once, only when asked", calm.anti_entropy, warm=0),
+        _scenario("reconnect", "two nodes meet again", calm.reconnect, nodes=1_002, loss=0.0),
+        _scenario("cost", "everyday traffic, and what it costs a member", calm.cost, minutes=10.0, members=1_000),
     )
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from random import Random
 
 from coopnode.ingest import head_slot
@@ -91,6 +92,10 @@ class Town:
         for node in self.nodes if nodes is None else nodes:
             self.scheduler.after(int(self.random.random() * START_US), lambda one: one.start(), node)
         self.scheduler.run_until(self.scheduler.now_us + START_US + OPEN_US)
+
+    def stage_without_visits(self) -> Stage:
+        """Return the same stage for nodes that call nobody by themselves."""
+        return replace(self.stage, anti_entropy=False, dials=False)
 
     # ── words ─────────────────────────────────────────────────────────────────────────────────────
 

@@ -13,6 +13,7 @@ def verdict(result: dict[str, Any]) -> list[str]:
     wrong: list[str] = []
     _judge_health(result, wrong)
     _judge_broadcast(result, wrong)
+    _judge_scenario(result, wrong)
     return wrong
 
 
@@ -62,3 +63,28 @@ def _judge_broadcast(result: dict[str, Any], wrong: list[str]) -> None:
         wrong.append(
             f"{told['brought_by_anti_entropy']} of {deliveries} deliveries came by anti-entropy, not by broadcast."
         )
+
+
+def _judge_scenario(result: dict[str, Any], wrong: list[str]) -> None:
+    own, bounds = result.get("scenario_figures", {}), result["bounds"]
+    if own.get("recovered_ms", 0) > bounds.get("recovered_ms", 1 << 60):
+        wrong.append(f"The survivors were current after {own['recovered_ms']} ms, not {bounds['recovered_ms']:.0f}.")
+    if "equal_after_s" in own and (own["equal_after_s"] is None or own["equal_after_s"] > bounds["equal_after_s"]):
+        wrong.append(f"All were equal after {own['equal_after_s']} s, not {bounds['equal_after_s']:.0f}.")
+    if own.get("calls_to_hidden"):
+        wrong.append(f"{own['calls_to_hidden']} calls went to nodes that cannot be called.")
+    if own.get("evidence_missing"):
+        wrong.append(
+            f"{own['evidence_missing']} times a node does not keep the proof that a member has said two things."
+        )
+    if own.get("all_delivered_while_they_lied") is False:
+        wrong.append("Not everything was delivered while the liars lied.")
+    for name in ("no_change", "changes", "changes_cursor_lost", "changes_both_cursors_lost"):
+        met = own.get(name)
+        if met is None:
+            continue
+        if not met["equal"]:
+            wrong.append(f"Two nodes that met again ({name}) did not become equal.")
+        bound = bounds["reconnect_" + name]
+        if met["bytes_after_handshake"] > bound:
+            wrong.append(f"Meeting again ({name}) took {met['bytes_after_handshake']} bytes, more than {bound:.0f}.")
