@@ -49,7 +49,7 @@ class _Missing(Generic[LinkT]):
 
 @dataclass(slots=True)
 class _Aside(Generic[LinkT]):
-    """An item that came otherwise than along the tree: eager links hear of it when the tree brings it as well."""
+    """An item that came otherwise than along the tree: it goes on along the tree when the tree brings it as well."""
 
     due_ms: int
     item: Item
@@ -114,6 +114,12 @@ class Broadcast(Generic[LinkT]):
         branch = self._branches.get(link)
         return None if branch is None else Standing(branch.since_ms, branch.eager, branch.news, branch.told)
 
+    def count_anew(self, link: LinkT, now_ms: int) -> None:
+        """Forget what a link has told: a new time of trial begins."""
+        branch = self._branches.get(link)
+        if branch is not None:
+            branch.since_ms, branch.news, branch.told = now_ms, 0, 0
+
     def waiting(self, link: LinkT) -> int:
         """Return how many items wait for *link*."""
         branch = self._branches.get(link)
@@ -153,7 +159,7 @@ class Broadcast(Generic[LinkT]):
             if came_from is None or (branch.eager and not aside):
                 if branch.put(item, whole=came_from is None):
                     woken.append(link)
-            elif not branch.eager:
+            else:
                 self._announce(branch, short, now_ms)
         if aside:
             rejoin = came_from if source is not None and not source.eager and not early else None
@@ -295,15 +301,9 @@ class Broadcast(Generic[LinkT]):
         return waits is not None and waits.due_ms == due_ms
 
     def _give_up_waiting(self, short: bytes, now_ms: int) -> list[LinkT]:
-        """The tree has not brought what was named, or what came aside: ask for it, or name it; return whom to wake."""
+        """The tree has not brought what was named, or what came aside: ask for it, or join; return whom to wake."""
         aside = self._aside.pop(short, None)
-        if aside is None:
-            link = self._next_announcer(short, now_ms)
-        else:
-            link = aside.rejoin
-            for peer, branch in self._branches.items():
-                if branch.eager and peer not in aside.told:
-                    self._announce(branch, short, now_ms)
+        link = self._next_announcer(short, now_ms) if aside is None else aside.rejoin
         if link is None or link not in self._branches:
             return []
         self._branches[link].join(short if aside is None else None)

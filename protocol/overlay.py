@@ -55,6 +55,11 @@ def has_room(members: int, links: int) -> bool:
     return is_full_mesh(members) or links < MAX_LINKS
 
 
+def has_had_its_chance(standing: Standing, now_ms: int) -> bool:
+    """Whether so much has come here in so long that a link must have told of some of it."""
+    return standing.news >= ROTATE_AFTER_ITEMS and now_ms - standing.since_ms >= ROTATE_AFTER_MS
+
+
 def to_rotate(standings: Mapping[bytes, Standing], linked: Mapping[bytes, LinkOf], now_ms: int) -> bytes | None:
     """Return the peer whose link to give up because it tells us nothing of what we hear elsewhere, or None.
 
@@ -63,8 +68,6 @@ def to_rotate(standings: Mapping[bytes, Standing], linked: Mapping[bytes, LinkOf
     """
     for peer, standing in sorted(standings.items()):
         link = linked.get(peer)
-        if link is None or not link.ours or standing.told:
-            continue
-        if standing.news >= ROTATE_AFTER_ITEMS and now_ms - standing.since_ms >= ROTATE_AFTER_MS:
+        if link is not None and link.ours and not standing.told and has_had_its_chance(standing, now_ms):
             return peer
     return None

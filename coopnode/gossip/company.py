@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from coopnode.core import Core
 from coopnode.gossip.gossiper import Gossiper
 from protocol.limits import VISIT_EVERY_MS
-from protocol.overlay import is_full_mesh, to_rotate
+from protocol.overlay import has_had_its_chance, is_full_mesh, to_rotate
 
 log = logging.getLogger(__name__)
 Visit = Callable[[bytes], bool]
@@ -55,6 +55,9 @@ class Company:
         standings = {peer: self._gossiper.spreading.standing(link) for peer, link in linked.items()}
         known = {peer: standing for peer, standing in standings.items() if standing is not None}
         peer = to_rotate(known, self._gossiper.standings(), now_ms)
+        for tried, standing in known.items():
+            if tried != peer and has_had_its_chance(standing, now_ms):
+                self._gossiper.spreading.count_anew(linked[tried])
         if peer is not None:
             log.info("%r has told nothing of what others tell: it is given up for another", linked[peer])
             linked[peer].close(None, "this link has told nothing; another is tried")

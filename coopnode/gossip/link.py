@@ -7,6 +7,7 @@ task, so messages leave in order, and a slow peer holds up only its own link.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -66,6 +67,8 @@ class Link:
         self._on_event = on_event
         self._next_message = next_message
         self._wake = asyncio.Event()
+        self._rush = asyncio.Event()
+        self._until_ms = 0
         self._answers: dict[int, asyncio.Future[Answer]] = {}
         self._closing: list[Event] = []
 
@@ -83,8 +86,11 @@ class Link:
         return (self._world.steady_ms() - self.asked_ms) / 1000
 
     def wake(self) -> None:
-        """There is something to send."""
+        """There is something to send, and maybe something to wait for."""
         self._wake.set()
+        deadline_ms = self.session.next_deadline()
+        if deadline_ms is not None and deadline_ms < self._until_ms:
+            self._rush.set()
 
     def send(self, message: Message) -> None:
         """Send a message if the link still stands."""
@@ -180,10 +186,14 @@ class Link:
             await self._socket.close()
 
     async def _tick(self) -> None:
-        while (deadline := self.session.next_deadline()) is not None:
-            await asyncio.sleep(max(0.05, (deadline - self._world.steady_ms()) / 1000))
+        while (deadline_ms := self.session.next_deadline()) is not None:
+            self._rush.clear()
+            self._until_ms = deadline_ms
+            wait_seconds = max(0.02, (deadline_ms - self._world.steady_ms()) / 1000)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._rush.wait(), wait_seconds)
             await self._handle(self.session.tick(self._world.steady_ms()))
-            self.wake()
+            self._wake.set()
 
 
 def open_session(me: Me, role: Role, world: World) -> Session:

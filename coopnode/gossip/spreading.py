@@ -58,6 +58,10 @@ class Spreading:
         """Return how useful a link has been."""
         return self._broadcast.standing(link)
 
+    def count_anew(self, link: Link) -> None:
+        """Begin a new time of trial for a link."""
+        self._broadcast.count_anew(link, self._world.steady_ms())
+
     def next_message(self, link: Link) -> Message | None:
         """Return what to tell *link* now, if anything."""
         return self._broadcast.take(link, self._world.steady_ms())

@@ -292,27 +292,28 @@ def test_an_authors_own_telling_goes_on_when_the_tree_brings_it() -> None:
     assert said(one, "child", 400) == [Prune()]
 
 
-def test_if_the_tree_does_not_bring_it_eager_links_hear_its_name() -> None:
+def test_if_the_tree_does_not_bring_it_eager_links_have_heard_its_name() -> None:
     one = lazy("author")
     for link in ("parent", "child"):
         one.add(link, link.encode(), 0)
     one.offer(item(1), "author", 0)
     one.receive("child", Have(short(1)), 10)
-    assert one.next_deadline() == GRAFT_MS
-    assert one.tick(GRAFT_MS) == []
-    assert one.tick(GRAFT_MS + LAZY_MS) == ["parent"]
-    assert said(one, "parent", GRAFT_MS + LAZY_MS) == [Have(short(1))]
-    assert said(one, "child", GRAFT_MS + LAZY_MS) == []
+    assert one.tick(LAZY_MS) == ["parent"]
+    assert said(one, "parent", LAZY_MS) == [Have(short(1))]
+    assert said(one, "child", LAZY_MS) == []
+    assert one.known(item(1).item_id, "parent", 400) == []  # the child has it
 
 
 def test_what_came_early_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gossip, "MAX_MISSING_ITEMS", 1)
     one = lazy("author")
-    one.add("parent", b"parent", 0)
+    for link in ("parent", "child"):
+        one.add(link, link.encode(), 0)
     one.offer(item(1), "author", 0)
     one.offer(item(2), "author", 0)
-    one.tick(GRAFT_MS)
-    assert said(one, "parent", GRAFT_MS + LAZY_MS) == [Have(short(2))]
+    assert one.known(item(2).item_id, "parent", 0) == ["child"]
+    one.known(item(1).item_id, "parent", 0)
+    assert said(one, "child") == [put(2)]
 
 
 def test_an_author_over_an_eager_link_is_as_good_as_anybody() -> None:
@@ -467,11 +468,8 @@ def test_what_came_by_anti_entropy_is_told_by_name_only() -> None:
     assert one.offer(item(1), "b", 0, pushed=False) == []
     one.tick(LAZY_MS)
     assert said(one, "a", LAZY_MS) == [Have(short(1))]
-    assert said(one, "eager", LAZY_MS) == []  # until the tree has had its time
-    one.tick(GRAFT_MS)
-    one.tick(GRAFT_MS + LAZY_MS)
-    assert said(one, "eager", GRAFT_MS + LAZY_MS) == [Have(short(1))]
-    assert said(one, "b", GRAFT_MS + LAZY_MS) == []
+    assert said(one, "eager", LAZY_MS) == [Have(short(1))]
+    assert said(one, "b", LAZY_MS) == []
 
 
 def test_a_tree_that_does_not_bring_what_anti_entropy_brings_is_joined() -> None:
@@ -497,8 +495,9 @@ def test_a_tree_that_is_only_slower_than_anti_entropy_stays_as_it_is() -> None:
 def test_news_of_a_visit_join_nothing() -> None:
     one = broadcast("a")
     assert one.offer(item(1), "not in the tree", 0, pushed=False) == []
+    assert one.tick(LAZY_MS) == ["a"]
+    assert said(one, "a", LAZY_MS) == [Have(short(1))]
     assert one.tick(GRAFT_MS) == []
-    assert said(one, "a", GRAFT_MS + LAZY_MS) == [Have(short(1))]
     lonely = lazy("a")
     lonely.offer(item(1), "a", 0, pushed=False)
     lonely.drop("a", 0)
@@ -574,6 +573,14 @@ def test_who_tells_what_is_counted() -> None:
     assert one.standing("second") == Standing(0, eager=False, news=2, told=2)
     one.receive("second", Have(short(2)), 0)
     assert one.standing("second") == Standing(0, eager=False, news=2, told=2)
+
+
+def test_counting_can_begin_anew() -> None:
+    one = broadcast("a", "b")
+    one.offer(item(1), "a", 0)
+    one.count_anew("a", 50)
+    one.count_anew("nobody", 50)
+    assert one.standing("a") == Standing(50, eager=True, news=0, told=0)
 
 
 # ── a network ─────────────────────────────────────────────────────────────────────────────────────────
