@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from coopnode.simulator.link import NEVER_US, Link
 from coopnode.simulator.scheduler import MS, SECOND
 from protocol.limits import VISIT_EVERY_MS
-from protocol.overlay import is_full_mesh, to_rotate, wanted_links
+from protocol.overlay import has_had_its_chance, is_full_mesh, to_rotate, wanted_links
 
 if TYPE_CHECKING:
     from coopnode.simulator.node import SimulatedNode
@@ -119,5 +119,8 @@ class Caller:
             known = {peer: self._node.broadcast.standing(link) for peer, link in linked.items()}
             there = {peer: standing for peer, standing in known.items() if standing is not None}
             peer = to_rotate(there, self._node.standings(), self._node.steady_ms())
+            for tried, standing in there.items():
+                if tried != peer and has_had_its_chance(standing, self._node.steady_ms()):
+                    self._node.broadcast.count_anew(linked[tried], self._node.steady_ms())
             if peer is not None:
                 self._node.close(linked[peer], None, "this link has told nothing; another is tried")

@@ -66,11 +66,12 @@ def reconnect(asked: Parameters) -> tuple[Town, Figures]:
         seqs = {node: node.tables.items.last_seq() for node in (one, other)}
     made = finish_pair(town, (one, other))
     made["scenario_figures"] = found
+    ids = one.tables.items.number()
     made["bounds"] |= {
         "reconnect_no_change": 250,
-        "reconnect_changes": 30_000,
-        "reconnect_changes_cursor_lost": 65_000,
-        "reconnect_changes_both_cursors_lost": 130_000,
+        "reconnect_changes": 300 * changes,
+        "reconnect_changes_cursor_lost": 65_000 * max(1.0, ids / 10_000),
+        "reconnect_changes_both_cursors_lost": 130_000 * max(1.0, ids / 10_000),
     }
     return town, made
 

@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import cast
 
+from coopnode.ingest import evidence_slot
 from coopnode.store import Tables
 from coopnode.store.items import StoredItem
 from protocol.items import ItemKind
+from protocol.limits import STREAM_PUBLIC
 
 Row = tuple[ItemKind, bytes, bytes, bytes]
 """Kind, slot (here also the id), data, member."""
@@ -120,7 +122,7 @@ class MemoryItems:
                 else []
             )
             if kind is ItemKind.HEAD:  # of few streams: looked up, not searched
-                return found + list(self._of_streams(member_id))
+                return sorted(self._of_stream(member_id), key=lambda one: one.seq)
             return found + [row[0] for row in self._by_id.values() if row[0].kind is kind and row[2] == member_id]
         found = list(self._base.items) if kind is ItemKind.IDENTITY else []
         return found + [row[0] for row in self._by_id.values() if row[0].kind is kind]
@@ -166,10 +168,11 @@ class MemoryItems:
         """Return all pairs of contradicting objects."""
         return [pair for pairs in self._evidence.values() for pair in pairs]
 
-    def _of_streams(self, member_id: bytes) -> Iterator[StoredItem]:
-        stream = member_id + b"\0"
-        for slot in (stream, b"evidence/" + stream):
-            item_id = self._by_slot.get((ItemKind.HEAD, slot))
+    def _of_stream(self, member_id: bytes) -> Iterator[StoredItem]:
+        """Yield the head of a member's public catalogue, and the second where it has said two things."""
+        slot = member_id + bytes([STREAM_PUBLIC])
+        for place in (slot, evidence_slot(slot)):
+            item_id = self._by_slot.get((ItemKind.HEAD, place))
             if item_id is not None:
                 yield self._by_id[item_id][0]
 
