@@ -383,12 +383,15 @@ ANSWER_TO: dict[type[Question], type[Answer]] = {
 }
 
 KINDS: dict[int, Callable[..., Message]] = {kind.number: kind for kind in get_args(Message)}
+_NAMES = {kind.number: tuple(one.name for one in fields(kind)) for kind in get_args(Message)}
+_SHAPES = {kind.number: tuple(zip(_NAMES[kind.number], kind.checks, strict=True)) for kind in get_args(Message)}
+# Kept, because a new Packer reserves a megabyte each time; see `encoding`.
+_pack = msgpack.Packer(use_bin_type=True).pack
 
 
 def write(message: Message) -> bytes:
     """Encode a message."""
-    row = [message.number, *(getattr(message, one.name) for one in fields(message))]
-    return bytes(msgpack.packb(row, use_bin_type=True))
+    return bytes(_pack([message.number, *[getattr(message, name) for name in _NAMES[message.number]]]))
 
 
 def read(data: bytes) -> Message:
@@ -405,7 +408,6 @@ def read(data: bytes) -> Message:
     kind: Any = KINDS.get(row[0])
     if kind is None:
         raise Refused(Reason.UNKNOWN_KIND, f"message {row[0]} is not known here")
-    names = [one.name for one in fields(kind)]
-    shape.row(row[1:], tuple(zip(names, kind.checks, strict=True)))
+    shape.row(row[1:], _SHAPES[row[0]])
     message: Message = kind(*row[1:])
     return message

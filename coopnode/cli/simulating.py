@@ -5,6 +5,7 @@ Needs no node and no data folder.
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,7 @@ def simulate(scenario: str, chart: Path | None, *, as_list: bool, no_lazy: bool,
         result, town = run.simulate(asked, World().steady_ms)
     except ImpossibleError as error:
         raise click.UsageError(str(error)) from error
+    result["machine"]["processor_seconds"] = round(os.times().user, 2)
     result["machine"]["peak_memory_mb"] = peak_memory_mb()
     if chart is not None:
         from coopnode.simulator.chart import draw

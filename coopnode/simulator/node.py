@@ -277,18 +277,23 @@ class SimulatedNode:
         deadline_ms = self.broadcast.next_deadline()
         if deadline_ms is not None:
             self.arm(deadline_ms * MS)
-        self.arm(min(self.caller.look_us, self.caller.visit_us, self.writer.parked_us))
+        caller = self.caller
+        earliest_us = min(caller.look_us, caller.visit_us, self.writer.parked_us)
+        if earliest_us < self._timer_us:
+            self.arm(earliest_us)
 
     def _flush(self, link: Link) -> None:
         end, session = link.end, link.session
         batch = session.data_to_send()
-        if session.state is State.OPEN and not self.network.is_full(end):
-            now_ms = self.steady_ms()
-            self.recorder.longest_queue = max(self.recorder.longest_queue, self.broadcast.waiting(link))
-            while (news := self.broadcast.take(link, now_ms)) is not None:
-                if self.stage.lazy or isinstance(news, Put | Prune):
-                    session.send(news)
-                    batch.extend(session.data_to_send())
+        if session.state is State.OPEN and link in self.broadcast:
+            if self.network.is_full(end):
+                self.recorder.longest_queue = max(self.recorder.longest_queue, self.broadcast.waiting(link))
+            else:
+                now_ms = self.steady_ms()
+                while (news := self.broadcast.take(link, now_ms)) is not None:
+                    if self.stage.lazy or isinstance(news, Put | Prune):
+                        session.send(news)
+                        batch.extend(session.data_to_send())
         if batch and not end.closed:
             self.network.send(end, batch)
         if session.state is State.CLOSED:
@@ -297,7 +302,8 @@ class SimulatedNode:
         deadline_ms = session.next_deadline()
         if deadline_ms is not None:
             link.deadline_us = deadline_ms * MS
-            self.arm(link.deadline_us)
+            if link.deadline_us < self._timer_us:
+                self.arm(link.deadline_us)
 
     def arm(self, time_us: int) -> None:
         """See to it that the timer goes off at *time_us* at the latest."""
@@ -311,7 +317,10 @@ class SimulatedNode:
             return
         now_us = self.scheduler.now_us
         self._timer_us = NEVER_US
-        for link in list(self.links):
+        # Whoever has not been judged yet is looked at each time: it has a minute.
+        for link in [
+            one for one in self.links if one.deadline_us <= now_us or one.leave_us <= now_us or not one.judged
+        ]:
             self._tick(link, now_us)
         deadline_ms = self.broadcast.next_deadline()
         if deadline_ms is not None and deadline_ms * MS <= now_us:
@@ -320,8 +329,7 @@ class SimulatedNode:
         self.writer.tick(now_us)
         self.tick(now_us)
         self.finish()
-        for link in self.links:
-            self.arm(min(link.deadline_us, link.leave_us))
+        self.arm(min((min(link.deadline_us, link.leave_us) for link in self.links), default=NEVER_US))
 
     def tick(self, now_us: int) -> None:
         """Do what only some kinds of nodes do."""

@@ -45,6 +45,8 @@ def _rows(result: Result) -> Iterator[tuple[str, str]]:
     machine = result["machine"]
     yield "events a second, with the rules", f"{machine['events_per_second']:,}"
     yield "events a second, scheduler alone", f"{machine['scheduler_events_per_second']:,}"
+    if machine.get("processor_seconds"):
+        yield "seconds of the processor", f"{machine['processor_seconds']:,.1f}"
     if machine.get("peak_memory_mb") is not None:
         yield "memory", f"{machine['peak_memory_mb']:,.0f} MB"
 

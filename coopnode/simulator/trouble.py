@@ -130,6 +130,7 @@ def churn(asked: Parameters) -> tuple[Town, Figures]:
     meter = Meter(town)
     words = town.publish_all([town.random.choice(authors) for _ in range(asked.items)], asked.interval_ms)
     town.run_until(lambda: all(node.up for node in town.nodes), 600)
+    town.run_s(20)  # whoever has come last finds its links
     made = finish(town, words, meter, {**AWAY, "brought": 1.0})
     made["scenario_figures"] = {"movers": len(movers), "times_gone": changes[0]}
     return town, made
