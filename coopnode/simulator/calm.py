@@ -106,6 +106,9 @@ def _meet(town: Town, one: SimulatedNode, other: SimulatedNode) -> Figures:
         "bytes_after_handshake": sum(after.values()) - session - after.get("Bye", 0),
         "rounds_both_sides": town.recorder.rounds - rounds,
         "needless_items": town.recorder.needless - needless,
+        # Of the one that comes after: what it has taken in since then is no news to the other.
+        "cursors_kept": one.tables.peers.cursor(other.member.member_id)
+        == (other.tables.meta.get("store_nonce"), other.tables.items.last_seq()),
         "equal": one.tables.items.frontier() == other.tables.items.frontier(),
         "seconds": round((town.scheduler.now_us - began_us) / SECOND - 4, 2),
         "kinds": after,

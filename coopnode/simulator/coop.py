@@ -147,11 +147,11 @@ class Coop:
         text = ":".join(str(word) for word in words)
         return hashlib.sha256(f"coopnode simulation {self.seed} {text}".encode()).digest()
 
-    def head(self, member: Member, rev: int, content: bytes, *, seed: bytes | None = None) -> bytes:
+    def head(self, member: Member, rev: int, content: bytes, *, seed: bytes | None = None, epoch: int = 1) -> bytes:
         """Return a signed head of *member*'s public catalogue; *seed* is another key than its own, for forgers."""
         body = heads.body(
             stream=Stream(member.member_id, 0),
-            version=Version(1, rev),
+            version=Version(epoch, rev),
             instance=member.instance,
             prev=hashlib.sha256(content + b"before").digest(),
             state_root=hashlib.sha256(content).digest(),

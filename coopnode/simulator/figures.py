@@ -123,6 +123,7 @@ def of_health(town: Town) -> Figures:
         "twins": recorder.twins,
         "suspected": recorder.suspected,
         "needless": recorder.needless,
+        "told_twice": recorder.told_twice,
         "longest_queue": recorder.longest_queue,
         "most_parked": max((node.ingest.parked for node in living), default=0),
         "signatures_verified": town.coop.memory.verified,

@@ -108,7 +108,7 @@ class Forger(Liar):
     """Puts words into others' mouths: with its own signature, with a broken one, for members that do not exist."""
 
     def lie(self) -> None:
-        """Send three forged heads on every link."""
+        """Send on every link what nobody may take in."""
         coop, random = self.stage.coop, self.stage.random
         others = len(coop.members) - 1
         victim = coop.members[(self.number + 1 + random.randrange(others)) % (others + 1)]
@@ -118,7 +118,10 @@ class Forger(Liar):
         broken = real[:40] + bytes([real[40] ^ 1]) + real[41:]
         stranger = Member(0, self.member.seed, coop.stranger(random.randbytes(8)), self.member.instance)
         unknown = coop.head(stranger, self.rev(), content)
-        forged = [mine, broken, unknown]
+        # Its own words, and yet not to be taken in: from an hour ahead, and of a time before its own key.
+        ahead = coop.head(self.member, self.rev() + 3_600_000_000, content)
+        unfenced = coop.head(self.member, self.rev(), content, epoch=0)
+        forged = [mine, broken, unknown, ahead, unfenced]
         self.recorder.forged.update(forged)
         for link in self.open_links():
             self.say(link, Put(forged, [], []))

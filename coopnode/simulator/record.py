@@ -5,6 +5,7 @@ Only looks on: nodes tell it what happens, and nothing that a node does depends 
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -31,6 +32,8 @@ class Sent:
     """When it was durable at its author."""
     hops: bytearray
     """By node: hops from the author, NOT_YET where it has not come."""
+    bringers: array[int] = field(default_factory=lambda: array("i"))
+    """By node: who has brought it first, -1 where nobody has."""
     reached: int = 0
     pushes: int = 0
     """How often it was delivered by broadcast, in full."""
@@ -71,6 +74,8 @@ class Recorder:
         self.twins = 0
         self.suspected = 0
         """How often a link was taken for silent."""
+        self.told_twice = 0
+        """Words that one node has pushed to another twice."""
         self.needless = 0
         """Items that anti-entropy has brought although they were there."""
         self.forged: set[bytes] = set()
@@ -89,6 +94,7 @@ class Recorder:
     def tell(self, data: bytes, author: int, now_us: int) -> Sent:
         """An author's word is durable and goes out."""
         word = self.words[data] = Sent(data, author, now_us, bytearray([NOT_YET]) * self.nodes)
+        word.bringers = array("i", [-1]) * self.nodes
         word.hops[author] = 0
         word.reached = 1
         word.last_us = now_us
@@ -112,6 +118,7 @@ class Recorder:
         if word.hops[to] != NOT_YET:
             return
         before = NOT_YET if came_from is None else word.hops[came_from]
+        word.bringers[to] = -1 if came_from is None else came_from
         hop = word.hops[to] = min(before + 1, NOT_YET - 1)
         word.reached += 1
         if pushed:
@@ -121,12 +128,13 @@ class Recorder:
         word.delays_ms.append(delay_ms)
         word.order.append(to)
 
-    def duplicate(self, data: bytes) -> None:
+    def duplicate(self, data: bytes, to: int, came_from: int) -> None:
         """A word was pushed to a node that has it already."""
         self.duplicate_bytes += len(data)
         word = self.words.get(data)
         if word is not None:
             word.pushes += 1
+            self.told_twice += word.bringers[to] == came_from
 
     def group_bytes(self) -> dict[str, int]:
         """Return bytes on all wires by what they were for."""

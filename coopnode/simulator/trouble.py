@@ -51,7 +51,7 @@ def crash(asked: Parameters) -> tuple[Town, Figures]:
             [(word.last_us - word.told_us) // MS for word in words if word not in early]
         ),
     }
-    made["bounds"]["recovered_ms"] = RECOVERED_MS
+    made["bounds"] |= {"recovered_ms": RECOVERED_MS, "later_ms": RECOVERED_MS}
     return town, made
 
 

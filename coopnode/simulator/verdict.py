@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from coopnode.ingest import MAX_PARKED
-from protocol.limits import MAX_LINKS, MAX_QUEUED_ITEMS
+from protocol.limits import MAX_LINKS, SAMPLED_LINKS
 
 
 def verdict(result: dict[str, Any]) -> list[str]:
@@ -33,17 +33,22 @@ def _judge_health(result: dict[str, Any], wrong: list[str]) -> None:
     if unexpected:
         said = ", ".join(f"{count} for {name}" for name, count in unexpected.items())
         wrong.append(f"Sessions between honest nodes ended with a fault: {said}.")
-    if health["longest_queue"] > MAX_QUEUED_ITEMS:
+    # One place a stream, and one beside it where a member has said two things.
+    if health["longest_queue"] > 2 * result["nodes"]:
         wrong.append(f"A queue grew to {health['longest_queue']} items.")
+    if health["told_twice"] > bounds.get("told_twice", 1 << 60):
+        wrong.append(f"{health['told_twice']} words were told twice over one link.")
     if health["most_parked"] > MAX_PARKED:
         wrong.append(f"A node parked {health['most_parked']} items.")
     if health["suspected"] > bounds.get("suspected", 1 << 60):
         wrong.append(f"{health['suspected']} links were suspected though nobody was away.")
     links = result["links"]
-    if links["most"] > max(MAX_LINKS + 8, bounds.get("links_most", 0)):
+    if links["most"] > MAX_LINKS + SAMPLED_LINKS:
         wrong.append(f"A node has {links['most']} links.")
     if links["fewest"] < bounds.get("links_fewest", 1):
         wrong.append(f"A node has only {links['fewest']} links.")
+    if links["own_fewest"] < bounds.get("own_fewest", 0):
+        wrong.append(f"A node has only {links['own_fewest']} links of its own choice.")
 
 
 def _judge_broadcast(result: dict[str, Any], wrong: list[str]) -> None:
@@ -69,6 +74,8 @@ def _judge_scenario(result: dict[str, Any], wrong: list[str]) -> None:
     own, bounds = result.get("scenario_figures", {}), result["bounds"]
     if own.get("recovered_ms", 0) > bounds.get("recovered_ms", 1 << 60):
         wrong.append(f"The survivors were current after {own['recovered_ms']} ms, not {bounds['recovered_ms']:.0f}.")
+    if own.get("later_words_to_all_ms", {}).get("max", 0) > bounds.get("later_ms", 1 << 60):
+        wrong.append(f"Long after the crash a word took {own['later_words_to_all_ms']['max']} ms to reach all.")
     if "equal_after_s" in own and (own["equal_after_s"] is None or own["equal_after_s"] > bounds["equal_after_s"]):
         wrong.append(f"All were equal after {own['equal_after_s']} s, not {bounds['equal_after_s']:.0f}.")
     if own.get("calls_to_hidden"):
@@ -83,6 +90,8 @@ def _judge_scenario(result: dict[str, Any], wrong: list[str]) -> None:
         met = own.get(name)
         if met is None:
             continue
+        if not met["cursors_kept"]:
+            wrong.append(f"Two nodes that met again ({name}) have not noted how far they have heard each other out.")
         if not met["equal"]:
             wrong.append(f"Two nodes that met again ({name}) did not become equal.")
         bound = bounds["reconnect_" + name]

@@ -80,7 +80,7 @@ class Writer:
             then()
 
     def _came_twice(self, item_id: bytes, data: bytes, link: Link) -> None:
-        self._node.recorder.duplicate(data)
+        self._node.recorder.duplicate(data, self._node.number, link.peer_number)
         self._node.wake(self._node.broadcast.known(item_id, link, self._node.steady_ms()))
 
     def give(self, batch: Batch) -> None:

@@ -159,6 +159,16 @@ def test_what_it_costs_grows_with_the_members() -> None:
     assert few["payload_per_day"] < few["sent_per_day"] < more["sent_per_day"]
 
 
+def test_on_a_narrow_line_a_queue_holds_no_more_than_a_word_of_each_member() -> None:
+    result = figures("burst", **{**SMALL["burst"], "items": 60}, bandwidth_mbit=0.05)
+    assert 1 < result["health"]["longest_queue"] <= 30
+
+
+def test_where_nearly_all_are_hidden_the_others_keep_room() -> None:
+    result = figures("nat", nodes=60, share=0.9, items=10, warm=20)
+    assert 30 < result["links"]["most"] <= 45
+
+
 # ── liars ────────────────────────────────────────────────────────────────────────────────────────
 
 
