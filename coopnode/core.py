@@ -28,7 +28,10 @@ from protocol.errors import Refused
 from protocol.head import Head
 from protocol.invitation import Invitation
 from protocol.items import Item, ItemKind
+from protocol.limits import MAX_OPS
+from protocol.quota import Account, Cost, Quota, Tier, head_cost, quota_of, tier_of
 from protocol.records import PROFILE, PROFILE_KEY
+from protocol.roster import Roster
 from protocol.statements import Statement
 
 P = ParamSpec("P")
@@ -72,6 +75,12 @@ class Core:
         self.ingest = Ingest(self.member_id, world.now_ms)
         self.publisher = Publisher(folder, keys, world)
         self.clerk = Clerk(self.ingest, self.publisher, world)
+        self.publish_due_ms: int | None = None
+        """When own edits may be published that are over our quota, by the steady clock."""
+        self.over = ""
+        """Which bucket they wait for: a field of `protocol.quota.Cost`."""
+        self._quotas: tuple[Roster | None, dict[Tier, Quota]] = (None, {})
+        self._account: Account | None = None
         store.write(self._start)
 
     def _start(self, tables: Tables) -> None:
@@ -121,6 +130,15 @@ class Core:
         """Whether this member is on the roster."""
         held = self.ingest.membership
         return held is not None and held.roster.is_member(self.member_id)
+
+    def quota(self, member_id: bytes) -> Quota:
+        """Return how much an author may say by the standing policy."""
+        roster = self.need_membership().roster
+        of, known = self._quotas
+        if of is not roster:
+            known = {tier: quota_of(roster.policy, tier) for tier in Tier}
+            self._quotas = roster, known
+        return known[tier_of(roster.members.get(member_id))]
 
     # ── what comes in ─────────────────────────────────────────────────────────────────────────────
 
@@ -189,18 +207,43 @@ class Core:
     def publish(self, tables: Tables) -> News:
         """Publish what waits, if it is safe now."""
         news = News()
+        self.publish_due_ms = None
         if self.publisher.phase is not Phase.READY or self.membership is None:
             return news
         if self.publisher.own_head(tables) is None and not tables.pending.get(PROFILE, PROFILE_KEY)[0]:
             # The first word of every member is its name: then "nothing heard" means that something is missing.
             profile = records.write(PROFILE, PROFILE_KEY, {"name": self.config.name})
             tables.pending.add([(PROFILE, PROFILE_KEY, profile)])
+        if self._is_over_quota(tables):
+            return news  # what waits goes on waiting, durably: one head will cover it all
         published = self.publisher.publish(tables, self.membership.coop_id)
         if published is not None:
+            self._own_account().spend(self.world.steady_ms(), head_cost(published.head))
             news.published.append(published)
             slot = head_slot(published.head)
             news.said.append(Item(ItemKind.HEAD, slot, published.head.signed.to_bytes(), self.member_id))
         return news
+
+    def _own_account(self) -> Account:
+        now_ms, quota = self.world.steady_ms(), self.quota(self.member_id)
+        if self._account is None:
+            self._account = Account(quota, now_ms)
+        self._account.change(quota, now_ms)
+        return self._account
+
+    def _is_over_quota(self, tables: Tables) -> bool:
+        """Whether the next own head must wait: the others would let it wait, and pass over those in between."""
+        count = tables.pending.count()
+        if not count:
+            return False
+        before = self.publisher.own_head(tables)
+        size = 0 if before is None else before.record_bytes
+        cost = Cost(heads=1, ops=count) if count <= MAX_OPS else Cost(heads=1, bytes=size)
+        now_ms, account = self.world.steady_ms(), self._own_account()
+        wait_ms = account.wait_ms(now_ms, cost)
+        if wait_ms:
+            self.publish_due_ms, self.over = now_ms + wait_ms, account.tightest(now_ms, cost)
+        return wait_ms > 0
 
     def announced(self, news: News) -> None:
         """Write the high-water mark for own heads in *news*: only now may they be sent."""

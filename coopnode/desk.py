@@ -17,11 +17,14 @@ from coopnode.core import Core, News
 from coopnode.errors import BadInput, NodeError, NotFound
 from coopnode.publisher import Phase
 from coopnode.store import Tables
+from protocol import head as heads
 from protocol import records, statements
 from protocol.errors import Refused
-from protocol.head import Stream
+from protocol.head import Head, Stream
 from protocol.identity import MEMBER_ID_BYTES
 from protocol.limits import STREAM_PUBLIC
+from protocol.pull import author_fault
+from protocol.quota import Quota
 from protocol.records import LISTING, PROFILE, PROFILE_KEY, STOCK
 
 Operation = Callable[..., tuple[Json, News]]
@@ -272,6 +275,8 @@ def status(tables: Tables, core: Core) -> tuple[Json, News]:
         "parked": core.ingest.parked,
         "refused": tables.meta.refusals(),
         "contradictions": len(tables.items.evidence()),
+        "notes": _own_notes(core, own),
+        "faults": _faults(tables, shelf),
         **_publication(tables, core),
     }, News()
 
@@ -313,6 +318,16 @@ def key_rotate(
 
 
 # ── inside ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _faults(tables: Tables, shelf: Shelf) -> list[Json]:
+    """Say which authors have signed what contradicts itself: nobody else is to blame, and only they can mend it."""
+    found = []
+    for stream, head, count, size, desync in tables.catalogue.sums():
+        why = desync or author_fault(heads.read(head), count, size)
+        if why is not None:
+            found.append({"member": stream.member_id.hex(), "name": shelf.name(stream.member_id), "why": why})
+    return found
 
 
 def own_endpoints(core: Core) -> list[str]:
@@ -362,6 +377,16 @@ def _own_stock_keys(tables: Tables, core: Core, key: bytes) -> list[bytes]:
     return sorted(one for one in every if one.startswith(key + b"\0"))
 
 
+def _own_notes(core: Core, own: Head | None) -> list[str]:
+    """Return what the owner should know and mend."""
+    if own is None or core.membership is None:
+        return []
+    quota = core.quota(core.member_id)
+    if quota.fits(own):
+        return []
+    return [f"Your catalogue has {too_large(own, quota)}: the other members do not fetch it."]
+
+
 def _listing_key(sku: str) -> bytes:
     try:
         return records.listing_key(sku)
@@ -399,7 +424,29 @@ def _publication(tables: Tables, core: Core) -> Json:
         why = f"{core.publisher.answers} of {needed} members have answered since the start"
     elif phase is Phase.BEHIND:
         why = "a later state of this member was found at another node and is being taken back"
+    elif core.publish_due_ms is not None:
+        wait_s = -(-(core.publish_due_ms - core.world.steady_ms()) // 1000)
+        rule = quota_rule(core.quota(core.member_id), core.over)
+        why = f"your co-op's rule allows {rule}; the rest follows in {max(wait_s, 1)} s"
     return {"publishing": phase.value, "why": why, "waiting": tables.pending.count()}
+
+
+def quota_rule(quota: Quota, bucket: str) -> str:
+    """Say what a quota allows of one thing; *bucket* is a field of `Cost`."""
+    return {
+        "heads": f"{quota.heads_a_minute:,} publications a minute",
+        "statements": f"{quota.statements_a_minute:,} statements a minute",
+        "ops": f"{quota.ops_a_minute:,} changed records a minute",
+        "bytes": f"{quota.bytes_a_minute:,} bytes a minute",
+    }[bucket]
+
+
+def too_large(head: Head, quota: Quota) -> str:
+    """Say by what a catalogue is larger than its co-op's rule allows."""
+    return (
+        f"{head.record_count:,} records and {head.record_bytes:,} bytes, more than the {quota.records:,} records or "
+        f"{quota.bytes:,} bytes that your co-op's rule allows"
+    )
 
 
 def check_known(name: str) -> Named:

@@ -22,16 +22,20 @@ from coopnode.core import Core, News
 from coopnode.gossip.company import Company
 from coopnode.gossip.dialer import Dialer
 from coopnode.gossip.discovery import Discovery
+from coopnode.gossip.forgers import Forgers
 from coopnode.gossip.gossiper import Gossiper, Incoming
 from coopnode.gossip.joining import keep_applying
 from coopnode.gossip.link import Link
-from coopnode.gossip.puller import Pulled, Puller, Staged
+from coopnode.gossip.puller import Puller
+from coopnode.gossip.throttle import Throttle
+from coopnode.gossip.walker import Pulled, Staged
 from coopnode.ingest import Outcome
 from coopnode.publisher import Phase
 from coopnode.store import StoreError, Tables
 from protocol import head as heads
 from protocol.head import Head, Stream
 from protocol.items import ItemKind
+from protocol.limits import FULL_MESH_MEMBERS
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -57,6 +61,8 @@ class Node:
         self.core = core
         self.follower = Follower(core.folder.index, core.store)
         self.puller = Puller(self)
+        self.throttle = Throttle(self)
+        self.forgers = Forgers(self)
         self.gossiper = Gossiper(self)
         self.url = ""
         self.failed: asyncio.Future[None] | None = None
@@ -64,6 +70,7 @@ class Node:
         self._readers = ThreadPoolExecutor(READERS, "reader")
         self._incoming: list[_Batch] = []
         self._batch_due = asyncio.Event()
+        self._look_moved = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._notes: set[asyncio.Future[None]] = set()
         self._client: aiohttp.ClientSession | None = None
@@ -79,11 +86,13 @@ class Node:
         self._client = aiohttp.ClientSession()
         self._dialer = Dialer(self.core, self.gossiper, next(iter(self.contact_urls), url))
         self._dialer.own_urls.add(url)
+        self._dialer.shunned = self.forgers.resting
         company = Company(self.core, self.gossiper, self._dialer.visit)
         await self.follower.start(self._on_writer)
         for name, work in (
             ("batches", self._take_batches()),
             ("look", self._look_now_and_then()),
+            ("throttle", self.throttle.run()),
             ("tree", self.gossiper.spreading.mind_the_tree()),
             ("dial", self._dialer.run()),
             ("anti-entropy", company.run()),
@@ -101,6 +110,7 @@ class Node:
         if self._dialer is not None:
             await self._dialer.stop()
         await self.gossiper.stop()
+        await self.forgers.stop()
         await self.puller.stop()
         for task in self._tasks:
             task.cancel()
@@ -154,9 +164,9 @@ class Node:
         if news.published:
             # The mark must be on the disk before any head leaves.
             await self._on_writer(self.core.announced, news)
-        self.gossiper.spreading.spread(news, came_from, pushed=pushed)
-        for head in news.heads:
-            self.puller.want(head, came_from)
+        if self.core.publish_due_ms is not None:
+            self._look_moved.set()
+        self.pass_on(self.throttle.sort(news, came_from, pushed=pushed), came_from, pushed=pushed)
         for published in news.published:
             self.follower.feed(published.head.stream, published.changed, published.change_seq)
         if news.roster_changed:
@@ -166,12 +176,25 @@ class Node:
             if self._dialer is not None:
                 self._dialer.wake()
 
+    def pass_on(self, news: News, came_from: Link | None, *, pushed: bool) -> None:
+        """Tell the links of items, and fetch what is behind heads."""
+        self.gossiper.spreading.spread(news, came_from, pushed=pushed)
+        for head in news.heads:
+            self.puller.want(head, came_from)
+
+    def pass_over(self, item_id: bytes) -> None:
+        """Note that an item came and is not passed on, or not soon: the tree need not wait for it."""
+        self.gossiper.spreading.pass_over(item_id)
+
     async def take(self, items: Sequence[Incoming], came_from: Link | None, *, pushed: bool = False) -> list[Outcome]:
         """Judge and keep items together with whatever else comes in now: one commit a batch."""
         future: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
         self._incoming.append(_Batch(items, came_from, pushed, future))
         self._batch_due.set()
-        return await future
+        outcomes = await future
+        if came_from is not None:
+            self.forgers.look(came_from, items, outcomes)
+        return outcomes
 
     async def _take_batches(self) -> None:
         while True:
@@ -227,14 +250,27 @@ class Node:
         head = heads.read(data)
         await self.take([(ItemKind.HEAD, data)], link)
         known = await self.read(lambda tables: tables.items.has(head.head_id))
-        return head if known else None
+        return head if known and self.throttle.may_fetch(head) else None
+
+    def may_fetch(self, head: Head) -> bool:
+        """Whether the body of *head* may be fetched now."""
+        return self.throttle.may_fetch(head)
 
     def links_to_ask(self, author: bytes, offering: list[Link]) -> list[Link]:
-        """Return open links: the author's own, then those that offer, then the others by chance."""
+        """Return open links in the order in which they should be asked for a stream.
+
+        In a small co-op the author's own first: it has it for sure. In a larger one those that offer, then the
+        others by chance, the author last, or all would ask it at once for every word that it says. A peer that has
+        fallen silent comes after all others.
+        """
         linked = self.gossiper.linked()
-        first = ([linked[author]] if author in linked else []) + offering
+        own = [linked[author]] if author in linked else []
         others = [linked[peer] for peer in self.core.world.shuffle(sorted(linked))]
-        return list(dict.fromkeys([*first, *others]))
+        if len(self.core.need_membership().roster.members) <= FULL_MESH_MEMBERS:
+            order = list(dict.fromkeys([*own, *offering, *others]))
+        else:
+            order = [*(one for one in dict.fromkeys([*offering, *others]) if one not in own), *own]
+        return sorted(order, key=lambda link: link.session.is_silent)
 
     def begin_ahead(self, stream: Stream) -> None:
         """A walk of a stream of which nothing is here begins."""
@@ -270,7 +306,12 @@ class Node:
     async def _look_now_and_then(self) -> None:
         """Judge parked heads again as time passes, and note addresses that have proved themselves or are refused."""
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
+            self._look_moved.clear()
+            try:
+                await asyncio.wait_for(self._look_moved.wait(), self._until_look_seconds())
+                continue
+            except TimeoutError:
+                pass
             if self.core.membership is None:
                 continue
             await self.perform(lambda tables: (None, self.core.look(tables)))
@@ -280,6 +321,12 @@ class Node:
             if self._dialer is not None and self._dialer.refusals:
                 refusals, self._dialer.refusals = self._dialer.refusals, Counter()
                 await self.write(_count_refusals, refusals, self.core.world.now_ms())
+
+    def _until_look_seconds(self) -> float:
+        due_ms = self.core.publish_due_ms
+        if due_ms is None:
+            return LOOK_SECONDS
+        return min(LOOK_SECONDS, max(0.01, (due_ms - self.core.world.steady_ms()) / 1000))
 
     def _found(self, url: str, member_id: bytes) -> None:
         """Zeroconf has an address."""

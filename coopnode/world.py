@@ -38,3 +38,7 @@ class World:
     """Milliseconds that never jump: for timers."""
     random_bytes: Callable[[int], bytes] = secrets.token_bytes
     shuffle: Callable[[Sequence[bytes]], list[bytes]] = _shuffle
+
+    def between(self, low: int, high: int) -> int:
+        """Return a whole number from *low* to *high*, both included, by chance."""
+        return low + int.from_bytes(self.random_bytes(8), "big") % (high - low + 1)

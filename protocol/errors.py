@@ -61,6 +61,7 @@ class Reason(StrEnum):
     TOO_MANY = "too_many"
     TIMED_OUT = "timed_out"
     SAME_NODE = "same_node"
+    FORGED = "forged"
     # 10 minute book and roster
     WRONG_PARENT = "wrong_parent"
     WRONG_SLOT = "wrong_slot"

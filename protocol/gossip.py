@@ -188,6 +188,12 @@ class Broadcast(Generic[LinkT]):
         branch.prune = True
         return [] if busy else [link]
 
+    def pass_over(self, item_id: bytes) -> None:
+        """Note that an item has come and is not offered, or not soon: do not wait for it, and ask nobody for it."""
+        short = item_id[:SHORT_ID_BYTES]
+        self._missing.pop(short, None)
+        self._see(short)
+
     def receive(self, link: LinkT, message: Have | Graft | Prune, now_ms: int) -> list[LinkT]:
         """Take what a peer says about the tree; return the links to wake."""
         branch = self._branches.get(link)
@@ -248,9 +254,7 @@ class Broadcast(Generic[LinkT]):
 
     def _keep(self, short: bytes, item: Item) -> bytes | None:
         """Remember an item; return the short name of the word that it replaces."""
-        self._seen[short] = None
-        if len(self._seen) > MAX_SEEN_ITEMS:
-            self._seen.popitem(last=False)
+        self._see(short)
         slot = (item.kind, item.slot)
         older = self._latest.get(slot)
         if older is not None:
@@ -266,6 +270,11 @@ class Broadcast(Generic[LinkT]):
             if self._latest[old.kind, old.slot] == gone:
                 del self._latest[old.kind, old.slot]
         return older
+
+    def _see(self, short: bytes) -> None:
+        self._seen[short] = None
+        if len(self._seen) > MAX_SEEN_ITEMS:
+            self._seen.popitem(last=False)
 
     def _announce(self, branch: Branch, short: bytes, now_ms: int) -> None:
         branch.name(short)

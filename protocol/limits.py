@@ -65,6 +65,7 @@ MAX_REQUESTS_UNDER_WAY = 4
 MAX_GIVEN_UP = 256  # half an hour of questions that a slow peer may still answer
 HANDSHAKE_MS = 10_000
 REQUEST_MS = 30_000
+MAX_RETRY_MS = 60_000  # a busy peer may not ask for more patience at a time
 PING_EVERY_MS = 3_000  # on a link that carries news
 QUIET_PING_EVERY_MS = 15_000
 QUIET_MS = 60_000  # so long after its last news a link counts as quiet

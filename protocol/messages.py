@@ -16,7 +16,14 @@ import msgpack
 from protocol import shape
 from protocol.encoding import unpack
 from protocol.errors import Reason, Refused
-from protocol.limits import MAX_COLLECTIONS, MAX_ITEMS, MAX_MESSAGE_BYTES, MAX_STREAM, MAX_WALK_PREFIXES
+from protocol.limits import (
+    MAX_COLLECTIONS,
+    MAX_ITEMS,
+    MAX_MESSAGE_BYTES,
+    MAX_RETRY_MS,
+    MAX_STREAM,
+    MAX_WALK_PREFIXES,
+)
 from protocol.message_fields import (
     COLLECTION,
     FINGERPRINT_OF,
@@ -346,6 +353,16 @@ class Prune:
     checks: ClassVar[tuple[shape.Check, ...]] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """No answer to any question: too much is asked of me at once. Ask somebody else, or me after *retry_ms*."""
+
+    request: int
+    retry_ms: int
+    number: ClassVar[int] = 31
+    checks: ClassVar[tuple[shape.Check, ...]] = (U32, shape.integer(1, MAX_RETRY_MS))
+
+
 Message = (
     Hello
     | Proof
@@ -370,6 +387,7 @@ Message = (
     | Have
     | Graft
     | Prune
+    | Busy
 )
 Question = Since | GetOps | WalkTrie | GetPages | Reconcile | GetItems
 Answer = News | Ops | Nodes | Pages | Reconciled | Items

@@ -25,6 +25,7 @@ from protocol.limits import (
     MAX_INT,
     MAX_TRIE_DEPTH,
     MAX_WALK_PREFIXES,
+    MIB,
     RECORDS_A_QUESTION,
 )
 from protocol.messages import GetOps, Nodes, WalkTrie
@@ -41,6 +42,8 @@ _STATE = shape.array(
     0,
     MAX_COLLECTIONS,
 )
+MAX_UNPACKED_BYTES = 16 * MIB
+"""What is unpacked of one answer; small chunks of much that is alike could else fill the memory."""
 SummaryOf = Callable[[str, str], Summary]
 """What we hold ourselves: (collection, prefix) -> summary of that subtree."""
 
@@ -61,6 +64,16 @@ def get_ops(head: Head, from_rev: int) -> GetOps:
     return GetOps(0, head.stream.member_id, head.stream.number, head.version.epoch, from_rev)
 
 
+def author_fault(head: Head, records: int, size: int) -> str | None:
+    """Say what is wrong with a head whose root holds, but for whose state it gives other numbers; else None."""
+    if (records, size) == (head.record_count, head.record_bytes):
+        return None
+    return (
+        f"the author's head says {head.record_count} records of {head.record_bytes} bytes, "
+        f"the state that it signs has {records} of {size}"
+    )
+
+
 class Walk:
     """Descent from a signed state root to the chunks that differ from ours.
 
@@ -78,6 +91,7 @@ class Walk:
         self._wanted: deque[tuple[str, str]] = deque()
         self._expected: dict[tuple[str, str], Summary] = {}
         self._asked_state = False
+        self._missing_count = 0
 
     @property
     def done(self) -> bool:
@@ -86,8 +100,17 @@ class Walk:
 
     @property
     def missing_count(self) -> int:
-        """How many records are under the prefixes still to come: for a progress bar."""
-        return sum(summary.count for summary in self._expected.values())
+        """How many records are under the prefixes still to come: for a progress bar.
+
+        A liar may move counts about between subtrees, so the sum is true at the end and near the truth before.
+        """
+        return self._missing_count
+
+    def needs(self, question: WalkTrie) -> bool:
+        """Whether an answer to *question* would still bring anything: nobody else has brought it meanwhile."""
+        if not question.collection:
+            return self.collections is None
+        return any((question.collection, prefix) in self._expected for prefix in question.prefixes)
 
     def questions(self) -> list[WalkTrie]:
         """Return the questions that can be asked now; each is returned once."""
@@ -129,29 +152,38 @@ class Walk:
         nothing of the answer counts; `again` puts the question back for another peer.
         """
         if not question.collection:
-            return self._receive_state(answer.state)
+            return self._receive_state(answer.state) if self.collections is None else []
         if not answer.items:
             raise Refused(Reason.CHUNK_MISMATCH, "the answer holds nothing of what was asked for")
         # Nothing of ours changes before the last item is checked: a lie at the end must not lose the beginning.
-        unanswered = {prefix: None for prefix in question.prefixes if (question.collection, prefix) in self._expected}
+        unanswered = dict.fromkeys(question.prefixes)
         changes: list[Replace] = []
         below: list[tuple[str, Summary]] = []
+        came: list[str] = []
+        unpacked = 0
         for prefix, form, body in answer.items:
             if prefix not in unanswered:
                 raise Refused(Reason.CHUNK_MISMATCH, "a subtree came that was not asked for")
+            if unpacked > MAX_UNPACKED_BYTES:
+                break  # what the rest holds cannot be known before it is unpacked; it is asked for again
             del unanswered[prefix]
-            place = (question.collection, prefix)
+            expected = self._expected.get((question.collection, prefix))
+            if expected is None:
+                continue  # another peer was asked as well, and was quicker
+            came.append(prefix)
             if form == 1:
-                changes.append(self._receive_chunk(place, self._expected[place], body))
+                changes.append(self._receive_chunk((question.collection, prefix), expected, body))
+                unpacked += changes[-1].summary.size
             else:
-                below.extend(self._receive_node(place, self._expected[place], [Summary(*row) for row in body]))
-        for item in answer.items:
-            del self._expected[question.collection, item[0]]
+                below.extend(self._receive_node(prefix, expected, [Summary(*row) for row in body]))
+        for prefix in came:
+            self._missing_count -= self._expected.pop((question.collection, prefix)).count
         for prefix, child in below:
             ours = self._summary_of(question.collection, prefix)
             changes.extend(self._compare(question.collection, prefix, child, ours))
         # The peer may cut an answer short; what is left is asked again.
-        self._wanted.extend((question.collection, prefix) for prefix in unanswered)
+        left = [(question.collection, prefix) for prefix in unanswered]
+        self._wanted.extend(place for place in left if place in self._expected)
         return changes
 
     def _question(self, collection: str, prefixes: list[str]) -> WalkTrie:
@@ -168,11 +200,7 @@ class Walk:
             raise Refused(Reason.ROOT_MISMATCH, "the collections are not those that the author signed")
         self.collections = state
         records, size = sum(one.count for one in state.values()), sum(one.size for one in state.values())
-        if (records, size) != (self.head.record_count, self.head.record_bytes):
-            self.author_fault = (
-                f"the author's head says {self.head.record_count} records of {self.head.record_bytes} bytes, "
-                f"the state that it signs has {records} of {size}"
-            )
+        self.author_fault = author_fault(self.head, records, size)
         changes = []
         for name in sorted({*state, *self._held}):
             changes.extend(self._compare(name, "", state.get(name, EMPTY), self._held.get(name, EMPTY)))
@@ -185,6 +213,7 @@ class Walk:
         if theirs.count == 0:
             return [Replace(collection, prefix, EMPTY, None, b"")]
         self._expected[collection, prefix] = theirs
+        self._missing_count += theirs.count
         self._wanted.append((collection, prefix))
         return []
 
@@ -196,16 +225,13 @@ class Walk:
             raise Refused(Reason.CHUNK_MISMATCH, "the records are not those that the author signed")
         return Replace(collection, prefix, summary, chunk, packed)
 
-    def _receive_node(
-        self, place: tuple[str, str], expected: Summary, children: list[Summary]
-    ) -> list[tuple[str, Summary]]:
+    def _receive_node(self, prefix: str, expected: Summary, children: list[Summary]) -> list[tuple[str, Summary]]:
         """Check the 16 children of a node; return each with its prefix.
 
         A node's hash binds its own count and size and its children's hashes, not how the counts are spread
         over the children. A liar could move them about: so a count decides nothing but "empty", and that
         must agree with the hash, or one lie would delete a subtree of ours.
         """
-        _, prefix = place
         number, total = sum(child.count for child in children), sum(child.size for child in children)
         if len(prefix) >= MAX_TRIE_DEPTH or number <= LEAF_ENTRIES:
             raise Refused(Reason.CHUNK_MISMATCH, "a leaf has no nodes below it")

@@ -36,11 +36,13 @@ from protocol.limits import (
     SILENT_MS,
     SUSPECT_MS,
 )
-from protocol.messages import Answer, Bye, Hello, Message, Ping, Pong, Proof, Put, Question, Status, Twin
+from protocol.messages import Answer, Busy, Bye, Hello, Message, Ping, Pong, Proof, Put, Question, Status, Twin
 from protocol.signing import Signed
 
 WHAT_LINK = "link"
 VERSION = 1
+MESSAGE_BYTES = 64
+"""What a message costs in memory beside its bytes, about."""
 
 
 class Role(Enum):
@@ -81,6 +83,7 @@ TURNS: dict[State, tuple[type[Message], ...]] = {
         messages.Have,
         messages.Graft,
         messages.Prune,
+        Busy,
         Ping,
         Pong,
         Twin,
@@ -115,9 +118,13 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Unanswered:
-    """A question whose answer will not come: time ran out or the session closed."""
+    """A question whose answer will not come: time ran out, the session closed, or the peer is busy.
+
+    *retry_ms* is 0 but for a busy peer, which should not be asked again before so much time has passed.
+    """
 
     question: Question
+    retry_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +177,7 @@ class Session:
         self._tools = tools
         self._role = role
         self._out: deque[bytes] = deque()
+        self._out_bytes = 0
         self._asked: dict[int, tuple[Question, int]] = {}
         self._given_up: dict[int, type[Question]] = {}
         self._waiting: deque[Question] = deque()
@@ -248,7 +256,16 @@ class Session:
         """Return the messages to write, in order, once."""
         out = list(self._out)
         self._out.clear()
+        self._out_bytes = 0
         return out
+
+    @property
+    def unsent_bytes(self) -> int:
+        """What `data_to_send` would return now: a caller whose peer takes nothing stops before it is too much.
+
+        Each message counts for `MESSAGE_BYTES` besides its own, so that many small ones are noticed as well.
+        """
+        return self._out_bytes
 
     def probe(self, now_ms: int) -> None:
         """Ask the peer at once whether it is there, unless it has been asked since it was last heard."""
@@ -309,6 +326,8 @@ class Session:
                 return []
             case Bye():
                 return self._end(None, f"{message.reason}: {message.detail}" if message.detail else message.reason)
+            case Busy():
+                return self._on_busy(message, now_ms)
             case _ if isinstance(message, Answer):
                 return self._on_answer(message, now_ms)
             case _:
@@ -351,6 +370,16 @@ class Session:
         self._ask_waiting(now_ms)
         return [Answered(question, answer)]
 
+    def _on_busy(self, busy: Busy, now_ms: int) -> list[Event]:
+        """Take a question as ended; the peer may say so of any kind of question, once."""
+        question, _ = self._asked.pop(busy.request, (None, 0))
+        if question is None:
+            if self._given_up.pop(busy.request, None) is None:
+                raise Refused(Reason.UNASKED, "a peer is too busy for what nobody has asked")
+            return []
+        self._ask_waiting(now_ms)
+        return [Unanswered(question, busy.retry_ms)]
+
     def _give_up(self, question: Question) -> None:
         self._given_up[question.request] = type(question)
         if len(self._given_up) > MAX_GIVEN_UP:
@@ -370,7 +399,9 @@ class Session:
         return [*map(Unanswered, lost), Closed(reason, detail)]
 
     def _write(self, message: Message) -> None:
-        self._out.append(messages.write(message))
+        data = messages.write(message)
+        self._out.append(data)
+        self._out_bytes += len(data) + MESSAGE_BYTES
 
     def _prove(self) -> bytes:
         return self._tools.sign(WHAT_LINK, self._me.coop_id, self._transcript(by_us=True), self._me.seed).signature

@@ -42,11 +42,12 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 )
 INSIDE: dict[str, tuple[tuple[str, ...], ...]] = {
     "gossip": (
-        ("dialer", "discovery", "company"),
+        ("dialer", "discovery", "company", "syncing"),
         ("gossiper", "joining"),
-        ("answers", "catchup", "spreading"),
+        ("answers", "catchup", "forgers", "spreading", "throttle"),
         ("puller",),
-        ("link", "addresses"),
+        ("walker",),
+        ("link", "addresses", "gate", "progress"),
         ("__init__",),
     ),
 }

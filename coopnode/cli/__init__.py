@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from coopnode import __version__
-from coopnode.cli import coop, demo, importing, keys, node, running, searching, setup, simulating, stock, vote
+from coopnode.cli import coop, demo, importing, keys, node, running, searching, setup, simulating, stock, sync, vote
 from coopnode.cli.root import Root, State, shows_example
 from coopnode.folder import ENVIRONMENT, Folder, default_folder
 
@@ -44,6 +44,7 @@ for command in (
     vote.vote,
     node.status,
     node.peers,
+    sync.sync,
     node.takeover,
     node.publish,
     setup.profile,

@@ -31,10 +31,14 @@ def status(state: State, *, as_json: bool) -> None:
         show.line(f"Published: {show.many(own['records'], 'record')}, version {own['epoch']}.{own['rev']}")
     if answer["runs"]:
         show.line(f"Linked to {show.many(answer['peers'], 'peer')}.")
-    for one in answer.get("fetching", []):
-        show.line(f"Fetching {one['member'][:12]}: {one['missing']} of {show.many(one['records'], 'record')} missing.")
+    show.fetching(answer)
+    show.faults(answer)
     if answer["refused"]:
         show.line("Refused: " + ", ".join(f"{reason} {count}" for reason, count in answer["refused"].items()))
+    for one in (*answer.get("throttled", []), *answer.get("dropped", [])):
+        show.line(one["text"])
+    for text in answer["notes"]:
+        show.line(text)
     show.publication(answer)
     show.members(answer["members"])
 
@@ -55,6 +59,8 @@ def peers(state: State, *, as_json: bool) -> None:
         f"Linked to {show.many(len(answer['peers']), 'peer')}; known are "
         f"{show.many(len(answer['addresses']), 'address', 'addresses')}."
     )
+    for one in (*answer["throttled"], *answer["dropped"]):
+        show.line(one["text"])
 
 
 def _peer(one: dict[str, Any]) -> tuple[str, ...]:

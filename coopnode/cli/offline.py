@@ -47,7 +47,7 @@ class Offline:
             return self._search(**arguments)
         if name == "coop.join":
             return asyncio.run(join(self._core, arguments["invitation"]))
-        if name in ("peers", "stop"):
+        if name in ("peers", "stop", "sync.begin", "sync.show"):
             raise NodeError(_NEEDS_NODE.format(folder=self._core.folder.path))
         named = desk.check_known(name)
         if named.reads:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,9 @@ from typing import Any, Protocol
 
 import click
 
+LINE_SECONDS = 5.0
+MOST_LINES = 10
+"""Catalogues on their way that are listed one by one."""
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 # Overrides, embeddings and isolates: they reorder what stands around them. Letters that are written from
 # right to left are left alone, and so are the joiners that emoji and many scripts need.
@@ -120,6 +124,105 @@ def progress(what: str, total: int | None) -> Iterator[Steps]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as drawn:
         yield _Bar(drawn, drawn.add_task(clean(what).replace("[", "("), total=total))
+
+
+class Watched(Protocol):
+    """Told again and again how far some long work has come, whose end moves."""
+
+    def show(self, done: int, total: int, text: str) -> None:
+        """*done* of *total*; *text* says it in words."""
+
+
+class _Lines:
+    """One line every few seconds: for logs and pipes."""
+
+    def __init__(self) -> None:
+        self._next = 0.0
+
+    def show(self, done: int, total: int, text: str) -> None:
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + LINE_SECONDS
+            note(text)
+
+
+class _Live:
+    """A bar that stays in its place."""
+
+    def __init__(self, progress: Any, task: Any) -> None:
+        self._progress, self._task = progress, task
+
+    def show(self, done: int, total: int, text: str) -> None:
+        self._progress.update(self._task, completed=done, total=total or None, text=clean(text).replace("[", "("))
+
+
+@contextmanager
+def watch(what: str) -> Iterator[Watched]:
+    """Draw a bar while standard error is a terminal; else print a line now and then, to standard error."""
+    if not sys.stderr.isatty():
+        yield _Lines()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"))
+    with Progress(*columns, console=Console(stderr=True), transient=True) as drawn:
+        yield _Live(drawn, drawn.add_task(what, total=None, text=""))
+
+
+def fetching_text(done: int, total: int, shown: dict[str, Any]) -> str:
+    """Say how far fetching is, of all catalogues together."""
+    if not shown["fetching"]:
+        return f"{shown['answered']} of {many(shown['asked'], 'node')} have told what they know."
+    sums = shown["totals"]
+    return f"{many(sums['streams'], 'catalogue')}: {_amounts(done, total, shown['bytes_in'], None, sums)}"
+
+
+def fetching(answer: dict[str, Any]) -> None:
+    """Print a line for each catalogue on its way, and one for all of them."""
+    rows = answer.get("fetching", [])
+    for one in rows[:MOST_LINES]:
+        name = f"{one['name']} ({one['member'][:12]})"
+        if one["under_way"]:
+            line(f"Fetching {name}: {_amounts(one['done'], one['records'], one['bytes_in'], one['peers'], one)}")
+        else:
+            line(f"Waiting to fetch {name}: {many(one['missing'], 'record')} missing.")
+    if len(rows) > MOST_LINES:
+        line(f"And {many(len(rows) - MOST_LINES, 'more catalogue')}.")
+    if len(rows) > 1:
+        sums = answer["totals"]
+        done = max(0, sums["records"] - sums["missing"])
+        line(f"All {len(rows)} catalogues: {_amounts(done, sums['records'], sums['bytes_in'], None, sums)}")
+
+
+def _amounts(done: int, total: int, bytes_in: int, peers: int | None, pace: dict[str, Any]) -> str:
+    words = [
+        f"{done:,} of {many(total, 'record')}",
+        size(bytes_in) + ("" if peers is None else f" from {many(peers, 'peer')}"),
+    ]
+    if pace["rate"]:
+        words.append(f"{pace['rate']:,} records/s")
+    if pace["remaining_s"] is not None:
+        words.append(f"{age(pace['remaining_s'])} left")
+    return ", ".join(words) + "."
+
+
+def faults(answer: dict[str, Any]) -> None:
+    """Print whose signed words contradict themselves."""
+    for one in answer.get("faults", []):
+        line(
+            f"{one['name']} ({one['member'][:12]}) has signed what contradicts itself: {one['why']}. "
+            "Its records are shown all the same; only that member can mend it, by publishing again."
+        )
+
+
+def size(count: int) -> str:
+    """Say how many bytes: "12 B", "3.4 kB", "56.7 MB"."""
+    amount = float(count)
+    for unit in ("B", "kB", "MB"):
+        if amount < 1_000:
+            return f"{count} B" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1_000
+    return f"{amount:.1f} GB"
 
 
 def age(seconds: int | None) -> str:

@@ -40,15 +40,17 @@ async def hear_out(stores: Stores, link: Link, salt: bytes, take: Take) -> None:
     kept = exchange.mark
     while questions := exchange.questions():
         for question in questions:
-            heard = exchange.receive(question, await link.ask(question, ANSWER_TO[type(question)]))
+            heard = exchange.receive(question, await link.ask_patiently(question, ANSWER_TO[type(question)]))
             if heard.identities or heard.statements or heard.heads:
                 await take(heard)
         if exchange.mark is not None and exchange.mark != kept:
             kept = exchange.mark
             await stores.write(_set_cursor, peer, *kept)
     # Not before: what has just been replaced here is nothing that the peer lacks.
-    for put in await stores.read(_puts, exchange.spare) if exchange.spare else ():
-        link.send(put)
+    for start in range(0, len(exchange.spare), MAX_ITEMS):
+        for put in await stores.read(_puts, exchange.spare[start : start + MAX_ITEMS]):
+            await link.drained()  # however much it lacks, a slow peer does not fill our memory
+            link.send(put)
     if exchange.mark is not None and exchange.mark != kept:
         await stores.write(_set_cursor, peer, *exchange.mark)
 

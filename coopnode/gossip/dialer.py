@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import aiohttp
@@ -69,6 +69,8 @@ class Dialer:
         self._failures: dict[bytes, deque[int]] = {}
         self._wake = asyncio.Event()
         self.own_urls: set[str] = {own_url}
+        self.shunned: Callable[[], Iterable[bytes]] = tuple
+        """Members that are not called for now."""
         self.refusals: Counter[str] = Counter()
         """Addresses that may not be called, by why; whoever writes them down clears it."""
 
@@ -108,6 +110,7 @@ class Dialer:
                 self._core.world.shuffle,
             )
         )
+        wanted -= set(self.shunned())
         open_urls = {link.url for link in self._gossiper.links if link.is_open}
         busy_urls = {link.url for link in self._gossiper.links} | set(self._dialing) | self.own_urls
         busy = {_claim(one.address) for url, one in self._dialing.items() if url not in open_urls}
@@ -139,6 +142,8 @@ class Dialer:
 
     def visit(self, member_id: bytes) -> bool:
         """Call a member once, to hear each other out; return whether an address of it may be tried now."""
+        if member_id in set(self.shunned()):
+            return False
         now_ms = self._core.world.steady_ms()
         busy_urls = {link.url for link in self._gossiper.links} | set(self._dialing) | self.own_urls
         addresses = self._core.store.read(_addresses)

@@ -17,10 +17,13 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 from coopnode.core import Core
 from coopnode.gossip.answers import answer
 from coopnode.gossip.catchup import hear_out
+from coopnode.gossip.forgers import Forgers
+from coopnode.gossip.gate import Full, Gate
 from coopnode.gossip.link import Link, NoAnswer, Socket, open_session
-from coopnode.gossip.puller import Puller
+from coopnode.gossip.puller import Puller, lagging
 from coopnode.gossip.spreading import Spreading
-from coopnode.ingest import Fate, Outcome, head_slot, object_id
+from coopnode.gossip.throttle import Throttle
+from coopnode.ingest import Fate, Outcome, object_id
 from coopnode.membership import Membership, settled_id
 from coopnode.publisher import Phase
 from coopnode.store import Tables
@@ -29,11 +32,10 @@ from protocol import identity as identities
 from protocol import messages
 from protocol.catchup import Heard
 from protocol.errors import LocalError, Reason, Refused
-from protocol.head import Head
 from protocol.identity import Identity
 from protocol.items import ItemKind
-from protocol.limits import MAX_REQUESTS_UNDER_WAY
-from protocol.messages import GetPages, Graft, Have, Pages, Ping, Pong, Prune, Put, Status, Twin
+from protocol.limits import MAX_REQUESTS_UNDER_WAY, REQUEST_MS
+from protocol.messages import Busy, GetPages, Graft, Have, Pages, Ping, Pong, Prune, Put, Status, Twin
 from protocol.overlay import LinkOf, has_room
 from protocol.session import Closed, Me, Opened, Received, Role, Silent
 
@@ -61,6 +63,14 @@ class Home(Protocol):
     def puller(self) -> Puller:
         """What fetches bodies."""
 
+    @property
+    def throttle(self) -> Throttle:
+        """What holds members to their quota."""
+
+    @property
+    def forgers(self) -> Forgers:
+        """Who has sent forged items."""
+
     async def take(self, items: Sequence[Incoming], came_from: Link | None, *, pushed: bool = False) -> list[Outcome]:
         """Judge and keep items, durably, together with whatever else comes in now; pass on what is new."""
 
@@ -86,11 +96,12 @@ class Gossiper:
     def __init__(self, home: Home) -> None:
         self._home = home
         self._core = home.core
+        self.gate: Gate[Link] = Gate(home.core.world)
         self.spreading = Spreading(self._core.world)
         self.links: set[Link] = set()
         self._pongs: dict[Link, asyncio.Event] = {}
         self._answering: Counter[Link] = Counter()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self.on_proved: list[tuple[str, bytes]] = []
 
     # ── links ─────────────────────────────────────────────────────────────────────────────────────
@@ -107,6 +118,7 @@ class Gossiper:
             visit=visit,
             on_event=self._on_event,
             next_message=self.spreading.next_message,
+            pace=self._home.throttle.pace,
         )
         self.links.add(link)
         try:
@@ -122,6 +134,17 @@ class Gossiper:
     def linked(self) -> dict[bytes, Link]:
         """Return the open links by member."""
         return {link.peer: link for link in self.links if link.peer is not None and link.is_open}
+
+    async def hear_out(self, link: Link) -> bool:
+        """Ask a peer for all that was missed; return whether it has told all."""
+        try:
+            await self._catch_up(link)
+        except (NoAnswer, LocalError) as error:
+            log.debug("%r could not be heard out: %s", link, error)
+            return False
+        if link.is_open and link.peer is not None:
+            await self._home.answered(link.peer)
+        return link.is_open
 
     async def tell_status(self) -> None:
         """Tell all peers how far our minute book goes: it has a new page."""
@@ -147,7 +170,7 @@ class Gossiper:
 
     def catch_up_soon(self, link: Link) -> None:
         """Ask a peer whether anything was missed."""
-        self._spawn(self._catch_up(link), "anti-entropy")
+        self._spawn(self.hear_out(link), "anti-entropy")
 
     # ── events of a link ──────────────────────────────────────────────────────────────────────────
 
@@ -175,6 +198,7 @@ class Gossiper:
         """The peer has proved its key: tell it where we stand."""
         try:
             self._check_identity(opened.identity)
+            self._home.forgers.check(opened.identity.member_id)
         except Refused as refused:
             link.close(refused.reason, refused.detail)
             return
@@ -262,7 +286,7 @@ class Gossiper:
     async def _fetch_pages(self, link: Link) -> None:
         while True:
             slot = self._core.need_membership().roster.slot
-            pages = await link.ask(GetPages(0, slot), Pages)
+            pages = await link.ask_patiently(GetPages(0, slot), Pages)
             await self._home.adopt_pages(pages.pages, pages.identities)
             if not pages.more or self._core.need_membership().roster.slot == slot:
                 return
@@ -306,10 +330,10 @@ class Gossiper:
 
     async def _pull_what_lags(self, link: Link) -> None:
         """Fetch the bodies of all heads that are ahead of the states that we hold."""
-        lagging = await self._home.read(_lagging, self._core.member_id)
+        behind = await self._home.read(lagging, self._core.member_id)
         if self._core.publisher.phase is Phase.BEHIND and self._core.publisher.target is not None:
-            lagging.append(self._core.publisher.target)
-        for head in lagging:
+            behind.append(self._core.publisher.target)
+        for head in behind:
             self._home.puller.want(head, link)
 
     def _begin_answer(self, link: Link, question: messages.Question) -> None:
@@ -323,7 +347,10 @@ class Gossiper:
 
     async def _answer(self, link: Link, question: messages.Question) -> None:
         try:
-            await self._answer_now(link, question)
+            # Whoever has asked has given it up by then, and must not find more waiting than it may ask.
+            await asyncio.wait_for(self._answer_now(link, question), REQUEST_MS / 1000)
+        except TimeoutError:
+            log.debug("%r: a question was forgotten", link)
         finally:
             if link in self._answering:
                 self._answering[link] -= 1
@@ -333,12 +360,23 @@ class Gossiper:
             # Not before the peer has been judged, and not before it hears of news as it comes: what happens
             # between an answer and the first news would be missed. A peer that fails is hung up on.
             await link.judged.wait()
-        link.send(await self._home.read(answer, question))
+        await link.drained()
+        if not link.is_open:
+            return
+        if isinstance(question, GetPages):  # of everybody and always: who is a member must be known first
+            link.send(await self._home.read(answer, question))
+            return
+        try:
+            async with self.gate.turn(link):
+                link.send(await self._home.read(answer, question))
+        except Full as full:
+            link.send(Busy(question.request, full.retry_ms))
 
     # ── items ─────────────────────────────────────────────────────────────────────────────────────
 
     async def _take(self, link: Link, heard: Heard, *, pushed: bool = False) -> None:
         """Hand new items to the door, in the order in which they explain each other."""
+        heard = await self._home.throttle.let_in(link, heard, pushed=pushed)
         incoming: list[Incoming] = []
         for kind, batch in (
             (ItemKind.IDENTITY, heard.identities),
@@ -382,13 +420,13 @@ class Gossiper:
         if identities.fold({*ours.log, *theirs.log}, theirs.member_id, settled).current.key != theirs.current.key:
             raise Refused(Reason.BAD_SIGNATURE, "the key of this session is not the member's latest one")
 
-    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, Any], name: str) -> None:
         task = asyncio.create_task(_guarded(work), name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
 
-async def _guarded(work: Coroutine[Any, Any, None]) -> None:
+async def _guarded(work: Coroutine[Any, Any, Any]) -> None:
     """Run a task of a link; what goes wrong there must not end the node."""
     try:
         await work
@@ -405,19 +443,6 @@ def _status(tables: Tables, membership: Membership, peer: bytes) -> Status:
     own = [item.data for item in tables.items.of_kind(ItemKind.HEAD, peer)]
     nonce = tables.meta.get("store_nonce") or bytes(8)
     return Status(membership.roster.slot, membership.roster.page_id, nonce, own[:16])
-
-
-def _lagging(tables: Tables, me: bytes) -> list[Head]:
-    """Return the heads of others whose state we do not hold."""
-    lagging = []
-    for item in tables.items.of_kind(ItemKind.HEAD):
-        head = heads.read(item.data)
-        if head.stream.member_id == me or tables.items.in_slot(ItemKind.HEAD, head_slot(head)) != item.data:
-            continue  # our own, or kept as evidence beside the one that holds
-        held = tables.catalogue.held(head.stream)
-        if held is None or held.head != item.data:
-            lagging.append(head)
-    return lagging
 
 
 def _count_refusal(tables: Tables, reason: Reason, detail: str, now_ms: int) -> None:

@@ -7,6 +7,7 @@ invitation. Specification, section 10.6.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
@@ -23,6 +24,7 @@ from protocol.invitation import Invitation
 from protocol.limits import MAX_MESSAGE_BYTES, MAX_STATEMENT_BYTES
 
 log = logging.getLogger(__name__)
+MAX_PROBLEM_BYTES = 64 * 1024
 
 TIMEOUT = aiohttp.ClientTimeout(total=20)
 EVERY_SECONDS = 0.3
@@ -158,5 +160,14 @@ async def _apply(client: aiohttp.ClientSession, url: str, invited: Invitation, a
     body = encode([invited.statement.signed.to_bytes(), application])
     async with client.post(f"{url}/coop/v1/applications", data=body, allow_redirects=False) as answer:
         if answer.status >= 400:
-            problem = await answer.json(content_type=None)
-            raise NodeError(f"The application was refused: {problem.get('detail', answer.reason)}")
+            raise NodeError(f"The application was refused: {await _detail(answer)}")
+
+
+async def _detail(answer: aiohttp.ClientResponse) -> str:
+    """Return what a node says of a problem, as far as it says it in few words."""
+    try:
+        problem = json.loads(await answer.content.read(MAX_PROBLEM_BYTES))
+    except ValueError:
+        problem = None
+    detail = problem.get("detail") if isinstance(problem, dict) else None
+    return str(detail or answer.reason)

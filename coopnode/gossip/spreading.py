@@ -90,6 +90,10 @@ class Spreading:
         """A link has pushed what was here already."""
         _wake(self._broadcast.known(item_id, link, self._world.steady_ms()))
 
+    def pass_over(self, item_id: bytes) -> None:
+        """Do not wait for an item that has come and is not passed on, or not soon."""
+        self._broadcast.pass_over(item_id)
+
     def remember(self, item_id: bytes) -> None:
         """Do not judge this item again when it comes once more."""
         self._seen[item_id] = None

@@ -19,6 +19,7 @@ from coopnode.catalog.shelf import Json, Memory, Shelf
 from coopnode.errors import BadInput, NodeError, NotFound
 from coopnode.membership import Membership
 from coopnode.node import Node
+from coopnode.server import standing
 from coopnode.store import Tables
 
 MAX_LIMIT = 100
@@ -102,15 +103,22 @@ def routes(node: Node, memory: Memory) -> Iterator[web.RouteDef]:
 
     async def status(request: web.Request) -> web.Response:
         """Say what this node is and how much it holds."""
-        return await reply(request, lambda tables, shelf: node_status(node, tables, shelf))
+        taken = standing.picture(node)
+        return await reply(
+            request,
+            lambda tables, shelf: {**node_status(node, tables, shelf), **standing.tell(taken, node, shelf)},
+            mark=taken.mark,
+        )
 
-    async def reply(request: web.Request, make: Make, *, polls: bool = False) -> web.Response:
+    async def reply(request: web.Request, make: Make, *, polls: bool = False, mark: str = "") -> web.Response:
         """Answer with what *make* returns, or with 304 where the asker has it already."""
         asked = {tag.value for tag in request.if_none_match or ()}
 
         def read(tables: Tables) -> tuple[str, str | None]:
             shelf = Shelf(tables, node.core, memory)
             tag = f"{node.core.publisher.instance.hex()}.{shelf.mark}.{node.follower.done_seq}"
+            if mark:
+                tag = f"{tag}.{mark}"
             if polls:
                 opened, closed = shelf.turns()
                 tag = f"{tag}.{opened}.{closed}"

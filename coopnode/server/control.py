@@ -21,8 +21,12 @@ from coopnode.catalog.shelf import Json, Memory, Shelf
 from coopnode.core import Core
 from coopnode.errors import NodeError
 from coopnode.folder import Folder, write_durably
+from coopnode.gossip import progress
 from coopnode.gossip.joining import join
+from coopnode.gossip.progress import Fetching, Totals
+from coopnode.gossip.syncing import Syncing
 from coopnode.node import Node
+from coopnode.server import standing
 from coopnode.store import StoreError, Tables
 
 MAX_REQUEST_BYTES = 64 * 1024 * 1024
@@ -37,12 +41,15 @@ class Control:
         self._runner: web.AppRunner | None = None
         self._path: Path | None = None
         self._memory = Memory()
+        self._syncing: Syncing | None = None
         self._own: dict[str, Callable[..., Awaitable[Json]]] = {
             "search": self._search,
             "peers": self._peers,
             "status": self._status,
             "coop.join": self._join,
             "coop.invite": self._invite,
+            "sync.begin": self._sync_begin,
+            "sync.show": self._sync_show,
             "stop": self._end,
         }
 
@@ -65,6 +72,8 @@ class Control:
     async def stop(self, folder: Folder) -> None:
         """Stop listening."""
         folder.control.unlink(missing_ok=True)
+        if self._syncing is not None:
+            self._syncing.stop()
         if self._runner is not None:
             await self._runner.cleanup()
         if self._path is not None:
@@ -106,23 +115,77 @@ class Control:
         )
 
     async def _peers(self) -> Json:
-        return {"peers": await peers(self._node), "addresses": await self._node.read(_addresses)}
+        return {
+            "peers": await peers(self._node),
+            "addresses": await self._node.read(_addresses),
+            **await self._standing(),
+        }
 
     async def _status(self) -> Json:
         result, _ = await self._node.read(desk.status, self._node.core)
         linked = self._node.gossiper.linked()
-        fetching = [
-            {"member": stream.member_id.hex(), "missing": walk.missing_count, "records": walk.head.record_count}
-            for stream, walk in self._node.puller.walks.items()
-        ]
+        fetching = await self._node.puller.progress()
         changed = await self._node.read(lambda tables: tables.catalogue.last_change())
         return {
             **result,
             "url": self._node.url,
             "peers": len(linked),
-            "fetching": fetching,
+            "fetching": await self._fetching(fetching),
+            "totals": _totals(progress.totals(fetching)),
             "searchable": self._node.follower.done_seq >= changed,
+            **await self._standing(),
         }
+
+    async def _standing(self) -> Json:
+        node = self._node
+        taken = standing.picture(node)
+        return await node.read(lambda tables: standing.tell(taken, node, Shelf(tables, node.core)))
+
+    async def _sync_begin(self) -> Json:
+        """Ask all linked peers now. Needs no transaction: what comes is taken as always."""
+        held = self._node.core.need_membership()
+        if self._syncing is not None:
+            self._syncing.stop()
+        self._syncing = Syncing(self._node, self._node.gossiper, self._node.puller)
+        others = sum(one != self._node.core.member_id for one in held.roster.tellers)
+        return {"asked": self._syncing.begin(), "others": others}
+
+    async def _sync_show(self) -> Json:
+        if self._syncing is None:
+            raise NodeError("Nobody has been asked yet. `coopnode sync` asks the other members.")
+        now = await self._syncing.standing()
+        names = await self._node.read(_names, self._node.core, [head.stream.member_id for head in now.lacking])
+        return {
+            "asked": now.asked,
+            "answered": now.answered,
+            "failed": now.failed,
+            "records_in": now.records_in,
+            "bytes_in": now.bytes_in,
+            "fetching": await self._fetching(now.fetching),
+            "totals": _totals(now.totals),
+            "lacking": names,
+            "heard_out": now.is_heard_out,
+            "in_step": now.in_step,
+        }
+
+    async def _fetching(self, every: list[Fetching]) -> list[Json]:
+        names = await self._node.read(_names, self._node.core, [one.stream.member_id for one in every])
+        return [
+            {
+                "member": one.stream.member_id.hex(),
+                "name": name,
+                "stream": one.stream.number,
+                "records": one.records,
+                "done": one.done,
+                "missing": one.missing,
+                "bytes_in": one.bytes_in,
+                "peers": one.peers,
+                "rate": round(one.rate),
+                "remaining_s": one.remaining_s,
+                "under_way": one.under_way,
+            }
+            for one, name in zip(every, names, strict=True)
+        ]
 
     async def _join(self, invitation: str) -> Json:
         # Joining writes in steps between answers from the network; it runs beside the writer's batches.
@@ -156,6 +219,18 @@ async def peers(node: Node) -> list[Json]:
         }
         for (member_id, link), name in zip(linked, names, strict=True)
     ]
+
+
+def _totals(all_of_it: Totals) -> Json:
+    return {
+        "streams": all_of_it.streams,
+        "under_way": all_of_it.under_way,
+        "records": all_of_it.records,
+        "missing": all_of_it.missing,
+        "bytes_in": all_of_it.bytes_in,
+        "rate": round(all_of_it.rate),
+        "remaining_s": all_of_it.remaining_s,
+    }
 
 
 def _names(tables: Tables, core: Core, member_ids: list[bytes]) -> list[str]:

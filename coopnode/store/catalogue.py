@@ -86,6 +86,15 @@ class Catalogue:
         rows = self._db.execute("SELECT member_id, number FROM stream WHERE head IS NOT NULL ORDER BY id").fetchall()
         return [held for member_id, number in rows if (held := self.held(Stream(member_id, number))) is not None]
 
+    def sums(self) -> Iterator[tuple[Stream, bytes, int, int, str | None]]:
+        """Yield (stream, head, records, bytes, desync) of every state that we hold."""
+        rows = self._db.execute(
+            "SELECT s.member_id, s.number, s.head, coalesce(sum(c.count), 0), coalesce(sum(c.size), 0), s.desync"
+            " FROM stream s LEFT JOIN collection c ON c.stream_id = s.id WHERE s.head IS NOT NULL GROUP BY s.id"
+        )
+        for member_id, number, head, count, size, desync in rows:
+            yield Stream(member_id, number), head, count, size, desync
+
     def changed_since(self, seq: int) -> list[tuple[Stream, int]]:
         """Return the streams whose state changed after change number *seq*, with the number of the change."""
         rows = self._db.execute(

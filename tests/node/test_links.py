@@ -39,7 +39,6 @@ from protocol.messages import (
     WalkTrie,
 )
 from protocol.session import Role
-from tests.node.scenes import contact, spoilt
 from tests.node.wires import Live, Stock, Town, honest, liar, no_ops, ops_answer, same, town, until
 
 
@@ -156,33 +155,6 @@ async def test_a_text_frame_ends_the_session(lonely: tuple[Live, Core]) -> None:
         await until(lambda: peer.closed is not None, "for the end")
     await until(lambda: anna.refusals().get("malformed") == 1, "for the count")
     await still_well(anna, core)
-
-
-async def test_forged_items_are_refused_alone_and_the_session_goes_on(lonely: tuple[Live, Core]) -> None:
-    anna, core = lonely
-    before = anna.roots()
-    forged = Stock(core, {b"k": b"\xa1v"}).head(time.time_ns() // 1_000).signed.to_bytes()
-    word = contact(_Speaker(core), "Bert again", revision=2**60)  # type: ignore[arg-type]
-    async with liar(core, anna, honest(core)) as peer:
-        await peer.say(Put([spoilt(forged), b"x" * 80], [spoilt(word), b"y" * 80], [b"z" * 80]))
-        await peer.say(Put([], [word], []), Ping(7))
-        await until(lambda: peer.asked(Pong), "for an answer")
-        kept = [item.data for item in anna.core.store.read(lambda tables: tables.items.on_topic(b"contact"))]
-        assert word in kept
-        assert peer.closed is None
-    counted = anna.refusals()
-    assert counted["bad_signature"] == 2
-    assert sum(counted.values()) == 5
-    assert anna.roots() == before
-    await still_well(anna, core)
-
-
-class _Speaker:
-    """As much of a shop as signing a statement needs."""
-
-    def __init__(self, core: Core) -> None:
-        self.core = core
-        self.member_id = core.member_id
 
 
 async def test_wrong_records_end_the_session_and_nothing_of_them_is_kept(lonely: tuple[Live, Core]) -> None:

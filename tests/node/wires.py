@@ -195,6 +195,11 @@ class Liar:
         self.core = core
         self.answers = answers
         self.heard: list[Message] = []
+        self.read: list[Message] = []
+        """Everything, answers too."""
+        self.reads = asyncio.Event()
+        """While it is not set, the peer takes nothing from its socket."""
+        self.reads.set()
         self.closed: Closed | None = None
         self.goodbye = ""
         me = Me(held.coop_id, core.keys.identity, core.keys.signing_seed, b"the liar")
@@ -207,16 +212,24 @@ class Liar:
             if frame.type is not aiohttp.WSMsgType.BINARY:
                 break
             message = messages.read(frame.data)
+            self.read.append(message)
             if isinstance(message, messages.Bye):
                 self.goodbye = message.reason
             await self._handle(self.session.receive(frame.data, 0))
             await self._flush()
+            await self.reads.wait()
         if self.session.state is not State.CLOSED:
             await self._handle(self.session.lost())
 
     async def say(self, *said: Message) -> None:
         for message in said:
             self.session.send(message)
+        await self._flush()
+
+    async def ask(self, *questions: messages.Question) -> None:
+        """Ask at most four things, whose answers are among what was `read` then."""
+        for question in questions:
+            self.session.ask(question, 0)
         await self._flush()
 
     async def raw(self, data: bytes) -> None:
@@ -258,11 +271,12 @@ async def liar(core: Core, target: Live, answers: Say, *, greets: bool = True) -
         peer = Liar(core, socket, answers)
         task = asyncio.create_task(peer.run())
         try:
-            await until(lambda: peer.session.state is State.OPEN, "for the handshake")
+            await until(lambda: peer.session.state in (State.OPEN, State.CLOSED), "for the handshake")
             if greets:
                 await peer.say(peer.status())
             yield peer
         finally:
+            peer.reads.set()
             await socket.close()
             await asyncio.wait_for(task, PATIENCE_SECONDS)
 

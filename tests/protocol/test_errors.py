@@ -225,7 +225,7 @@ PROVOKED: dict[Reason, Callable[[], object]] = {
     Reason.WRONG_CHOICE: wrong_choice,
 }
 
-OF_THE_NODE = {Reason.NOT_MEMBER, Reason.QUOTA, Reason.OPS_MISMATCH, Reason.TOO_MANY}
+OF_THE_NODE = {Reason.NOT_MEMBER, Reason.QUOTA, Reason.OPS_MISMATCH, Reason.TOO_MANY, Reason.FORGED}
 """These are decided where records are kept and links counted: nothing in protocol/ can know them."""
 
 

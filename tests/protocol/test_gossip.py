@@ -350,6 +350,18 @@ def test_what_was_named_and_does_not_come_is_fetched_from_one_after_the_other() 
     assert one.offer(item(2), None, 2000) == ["a", "b"]
 
 
+def test_what_is_passed_over_is_neither_waited_for_nor_asked_for_and_may_be_offered_later() -> None:
+    """An item over its author's quota has come, and waits elsewhere."""
+    one = broadcast("a", "b")
+    one.receive("a", Have(short(1)), 0)
+    one.pass_over(item(1).item_id)
+    one.receive("b", Have(short(1)), 0)
+    assert one.next_deadline() is None
+    assert one.tick(GRAFT_MS) == []
+    assert one.offer(item(1), "a", GRAFT_MS) == ["b"]
+    assert said(one, "b", GRAFT_MS) == [put(1)]
+
+
 def test_a_link_that_gives_what_it_named_stays_eager() -> None:
     one = lazy("a", "b")
     one.receive("a", Have(short(1)), 0)

@@ -44,6 +44,7 @@ EXAMPLES: list[Message] = [
     messages.Have(SHORT * 3),
     messages.Graft(SHORT),
     messages.Prune(),
+    messages.Busy(1, 250),
 ]
 """One of each."""
 
@@ -60,7 +61,7 @@ def example(kind: type[Message]) -> Message:
 
 def test_there_is_an_example_of_every_message_and_every_number_is_its_own() -> None:
     assert {type(one) for one in EXAMPLES} == set(get_args(Message)) == set(messages.KINDS.values())
-    assert len(messages.KINDS) == len(EXAMPLES) == 23
+    assert len(messages.KINDS) == len(EXAMPLES) == 24
 
 
 @pytest.mark.parametrize("message", EXAMPLES, ids=lambda one: type(one).__name__)
@@ -119,6 +120,8 @@ SHAPE, RANGE = Reason.WRONG_SHAPE, Reason.OUT_OF_RANGE
         (messages.Nodes, {"items": [["", 0, [*LEAVES[:15], [0, 0]]]]}, SHAPE),
         (messages.Nodes, {"head": b""}, RANGE),
         (messages.Ping, {"nonce": -1}, RANGE),
+        (messages.Busy, {"retry_ms": 0}, RANGE),
+        (messages.Busy, {"retry_ms": 60_001}, RANGE),
         (messages.Bye, {"reason": ""}, RANGE),
         (messages.Bye, {"detail": "\x1b[2J"}, RANGE),
         (messages.Bye, {"detail": "x" * 501}, RANGE),

@@ -21,8 +21,24 @@ from protocol.limits import (
     SILENT_MS,
     SUSPECT_MS,
 )
-from protocol.messages import Bye, GetOps, GetPages, Hello, News, Pages, Ping, Pong, Proof, Put, Question, Since, Twin
+from protocol.messages import (
+    Busy,
+    Bye,
+    GetOps,
+    GetPages,
+    Hello,
+    News,
+    Pages,
+    Ping,
+    Pong,
+    Proof,
+    Put,
+    Question,
+    Since,
+    Twin,
+)
 from protocol.session import (
+    MESSAGE_BYTES,
     TURNS,
     Answered,
     Closed,
@@ -265,7 +281,7 @@ def test_in_an_open_session_a_message_is_handed_to_the_caller_or_dealt_with(mess
     events = hear(session, message)
     if isinstance(message, Hello | Proof):
         assert_ended(session, events, Reason.OUT_OF_TURN)
-    elif isinstance(message, ANSWERS):
+    elif isinstance(message, (*ANSWERS, Busy)):
         assert_ended(session, events, Reason.UNASKED)
     elif isinstance(message, Ping):
         assert events == []
@@ -297,7 +313,20 @@ def test_sending_and_asking_need_an_open_session(state: State) -> None:
     assert [type(one) for one in said(session)] == [Twin, GetPages]
 
 
+def test_what_waits_to_be_sent_is_counted_until_it_is_taken() -> None:
+    session = in_state(State.OPEN)
+    assert session.unsent_bytes == 0
+    session.send(Put([], [bytes(1000)], []))
+    session.send(Put([], [bytes(500)], []))
+    before = session.unsent_bytes
+    assert before == sum(len(data) + MESSAGE_BYTES for data in session.data_to_send()) > 1500
+    assert session.unsent_bytes == 0
+
+
 # ── questions ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+QUESTIONS: list[Question] = [GetPages(0, 0), Since(0, bytes(8), 0, bytes(32)), GetOps(0, bytes(20), 0, 0, 0)] * 2
 
 
 def pages(request: int) -> Pages:
@@ -420,6 +449,44 @@ def test_numbers_of_questions_given_up_are_remembered_up_to_a_bound(number: int,
     assert (session.state is State.OPEN) is known
 
 
+# ── busy peers ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("question", QUESTIONS[:3], ids=lambda one: type(one).__name__)
+def test_a_busy_peer_ends_any_question_and_says_when_to_come_back(question: Question) -> None:
+    session = in_state(State.OPEN)
+    session.ask(question, 0)
+    assert hear(session, Busy(1, 250)) == [Unanswered(replace(question, request=1), 250)]
+    assert session.state is State.OPEN
+    assert session.next_deadline() == PING_EVERY_MS, "nothing is waited for any more"
+
+
+def test_a_busy_peer_makes_room_for_the_next_question() -> None:
+    session = in_state(State.OPEN)
+    for slot in range(5):
+        session.ask(GetPages(0, slot), 0)
+    said(session)
+    hear(session, Busy(2, 1))
+    assert [one.request for one in said(session) if isinstance(one, GetPages)] == [5]
+
+
+def test_a_busy_peer_that_says_so_late_is_ignored_once() -> None:
+    session = gave_up(1)
+    assert hear(session, Busy(1, 250)) == []
+    assert_ended(session, hear(session, Busy(1, 250)), Reason.UNASKED)
+
+
+def test_a_busy_peer_says_so_once_a_question() -> None:
+    session = in_state(State.OPEN)
+    session.ask(GetPages(0, 0), 0)
+    assert len(hear(session, Busy(1, 250))) == 1
+    assert_ended(session, hear(session, Busy(1, 250)), Reason.UNASKED)
+    session = in_state(State.OPEN)
+    session.ask(GetPages(0, 0), 0)
+    hear(session, pages(1))
+    assert_ended(session, hear(session, Busy(1, 250)), Reason.UNASKED)
+
+
 def test_the_next_deadline_is_the_earliest_of_ping_suspicion_answer_and_silence() -> None:
     session = in_state(State.OPEN)
     assert session.next_deadline() == PING_EVERY_MS
@@ -510,9 +577,6 @@ def test_a_silent_peer_is_given_up() -> None:
     events = session.tick(SILENT_MS)
     assert events[0] == Unanswered(GetPages(1, 0))
     assert_ended(session, events, Reason.TIMED_OUT)
-
-
-QUESTIONS: list[Question] = [GetPages(0, 0), Since(0, bytes(8), 0, bytes(32)), GetOps(0, bytes(20), 0, 0, 0)] * 2
 
 
 @pytest.mark.parametrize("how", ["close", "fault", "lost", "bye"])

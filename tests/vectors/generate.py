@@ -1283,6 +1283,7 @@ def messages_vectors() -> list[Vector]:
         "Have": [28, id_ * 2],
         "Graft": [29, id_],
         "Prune": [30],
+        "Busy": [31, 6, 250],
     }
 
     def read(name: str, what: str, row: Any, expect: str = "ok") -> None:
@@ -1373,6 +1374,10 @@ def messages_vectors() -> list[Vector]:
     put("Have", 1, bytes(8 * 1001), "out_of_range")
     put("Graft", 1, b"", "ok", "no names")
     put("Graft", 1, bytes(8 * 1001), "out_of_range")
+    put("Busy", 1, 2**32, "out_of_range")
+    put("Busy", 2, 0, "out_of_range", "no time")
+    put("Busy", 2, 60_000, "ok", "as long as may be")
+    put("Busy", 2, 60_001, "out_of_range")
     read("loose", "messages need not be canonical", bytes.fromhex("dc0002cc14cf0000000000000001"))
     read("number 3", "not known", [3, 1], "unknown_kind")
     read("number -1", "not known", [-1], "unknown_kind")

@@ -904,6 +904,7 @@ MESSAGES: dict[int, tuple[Check, ...]] = {
     28: (pieces(8, 1000),),
     29: (pieces(8, 1000),),
     30: (),
+    31: (U32, integer(1, 60_000)),
 }
 
 

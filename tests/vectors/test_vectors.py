@@ -26,6 +26,7 @@ OF_STATE = {
     Reason.QUOTA: "how much the author has published within the last minutes",
     Reason.TOO_MANY: "how many questions this node has not yet answered",
     Reason.TIMED_OUT: "the clock",
+    Reason.FORGED: "what this peer has sent before",
 }
 
 

@@ -5,7 +5,8 @@ import json
 import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 from urllib.parse import quote
 
 import aiohttp
@@ -15,6 +16,7 @@ import coopnode
 from coopnode import desk
 from coopnode.catalog import shelf
 from coopnode.catalog.shelf import LISTING_FIELDS, PROFILE_FIELDS
+from coopnode.gossip.link import Link
 from coopnode.server import api, app
 from coopnode.server import coop as coop_files
 from coopnode.server.control import Control, peers
@@ -304,8 +306,23 @@ async def test_status_says_what_this_node_is_and_nothing_of_its_machine(alone: R
         "frontier": (await alone.node.read(lambda tables: tables.items.frontier())).hex(),
         "coverage": {"members": 1, "complete": 1, "older_than_a_day": 0},
         "searchable": True,
+        "throttled": [],
+        "dropped": [],
     }
     assert str(core.folder.path) not in json.dumps(status)
+
+
+async def test_the_status_says_who_is_left_alone_and_is_another_answer_then(alone: Running) -> None:
+    before = await alone.get("/api/v1/status")
+    tag = {"If-None-Match": before.headers["ETag"]}
+    assert (await alone.get("/api/v1/status", headers=tag)).status == 304
+    gone = SimpleNamespace(peer=bytes(20), close=lambda *_: None)
+    alone.node.forgers.drop(cast(Link, gone), "it sent a head with a forged signature")
+    after = await alone.get("/api/v1/status", headers=tag)
+    assert after.status == 200
+    [dropped] = after.json()["dropped"]
+    assert (dropped["member"], dropped["why"]) == ("00" * 20, "it sent a head with a forged signature")
+    assert dropped["text"].endswith("is not linked to for another 60 min: it sent a head with a forged signature.")
 
 
 async def test_without_a_coop_every_route_has_an_answer(coop: Coop) -> None:
