@@ -34,7 +34,7 @@ def anti_entropy(asked: Parameters) -> tuple[Town, Figures]:
 
 
 def reconnect(asked: Parameters) -> tuple[Town, Figures]:
-    """Two nodes that hold the same meet again: nothing new, 100 new heads, and that with one or both cursors lost."""
+    """Two nodes that hold the same meet again: nothing new; 100 new heads; cursors lost; all new; nine of ten lost."""
     town = Town(asked)
     one, other = town.nodes[0], town.nodes[1]
     # Not their own: each would be told its own heads first, which is another matter.
@@ -54,6 +54,8 @@ def reconnect(asked: Parameters) -> tuple[Town, Figures]:
         ("changes", changes, ()),
         ("changes_cursor_lost", changes, (one,)),
         ("changes_both_cursors_lost", changes, (one, other)),
+        ("all_changed", asked.held, ()),
+        ("most_lost", 0, (one,)),
     )
     for name, fresh, lost in cases:
         for node, peer in ((one, other), (other, one)):
@@ -62,6 +64,9 @@ def reconnect(asked: Parameters) -> tuple[Town, Figures]:
         for member in streams[:fresh]:
             rev = 2_000_000_000 + town.scheduler.now_us + member.number
             _keep(town, other, town.coop.head(member, rev, b"changed %d" % rev))
+        if name == "most_lost":
+            for item in one.tables.items.of_kind(ItemKind.HEAD)[: asked.held * 9 // 10]:
+                one.tables.items.remove(item.item_id)
         found[name] = _meet(town, one, other)
         seqs = {node: node.tables.items.last_seq() for node in (one, other)}
     made = finish_pair(town, (one, other))
@@ -71,6 +76,8 @@ def reconnect(asked: Parameters) -> tuple[Town, Figures]:
         "reconnect_no_change": 250,
         "reconnect_changes": 300 * changes,
         "reconnect_changes_cursor_lost": 65_000 * max(1.0, ids / 10_000),
+        "reconnect_all_changed": 300 * asked.held + 1_000,
+        "reconnect_most_lost": 400 * asked.held + 100_000 * max(1.0, ids / 10_000),
         "reconnect_changes_both_cursors_lost": 130_000 * max(1.0, ids / 10_000),
     }
     return town, made

@@ -232,6 +232,7 @@ def liars(asked: Parameters) -> tuple[Town, Figures]:
         "all_delivered_while_they_lied": everything,
         "forged": len(town.recorder.forged),
         "forged_accepted": town.recorder.forged_accepted,
+        "links_dropped": town.recorder.dropped,
         "equivocations": len(town.recorder.equivocations),
         "evidence_missing": evidence_missing,
         "delay_ms": figures.spread_of([delay for word in words for delay in word.delays_ms]),

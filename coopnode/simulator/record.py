@@ -74,6 +74,8 @@ class Recorder:
         self.twins = 0
         self.suspected = 0
         """How often a link was taken for silent."""
+        self.dropped = 0
+        """Links that ended because a peer had sent forged items."""
         self.told_twice = 0
         """Words that one node has pushed to another twice."""
         self.needless = 0

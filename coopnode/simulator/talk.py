@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 PROBE_US = 5 * SECOND
 VISIT_US = SECOND
+REST_US = 3_600 * SECOND
 
 
 class Talk:
@@ -31,8 +32,20 @@ class Talk:
 
     def __init__(self, node: SimulatedNode) -> None:
         self._node = node
+        self._resting_us: dict[bytes, int] = {}
+        """Members that have sent forged items: no link with them until then."""
+
+    def drop(self, link: Link) -> None:
+        """End a link because of what came over it, and have none with this member for a while."""
+        if link.peer is not None:
+            self._resting_us[link.peer] = self._node.scheduler.now_us + REST_US
+        self._node.recorder.dropped += 1
+        self._node.close(link, Reason.FORGED, "it sent a head with a forged signature")
 
     def on_opened(self, link: Link, opened: Opened) -> None:
+        if self._node.scheduler.now_us < self._resting_us.get(opened.identity.member_id, 0):
+            self._node.close(link, Reason.FORGED, "this node has sent forged items not long ago; try again later")
+            return
         link.peer, link.instance = opened.identity.member_id, opened.instance
         link.opened_us = self._node.scheduler.now_us
         own = [item.data for item in self._node.tables.items.of_kind(ItemKind.HEAD, link.peer)]

@@ -42,6 +42,8 @@ def _judge_health(result: dict[str, Any], wrong: list[str]) -> None:
         wrong.append(f"A node parked {health['most_parked']} items.")
     if health["suspected"] > bounds.get("suspected", 1 << 60):
         wrong.append(f"{health['suspected']} links were suspected though nobody was away.")
+    if health["suspected"] < bounds.get("suspected_least", 0):
+        wrong.append(f"Only {health['suspected']} links were suspected though many had fallen silent.")
     links = result["links"]
     if links["most"] > MAX_LINKS + SAMPLED_LINKS:
         wrong.append(f"A node has {links['most']} links.")
@@ -86,7 +88,14 @@ def _judge_scenario(result: dict[str, Any], wrong: list[str]) -> None:
         )
     if own.get("all_delivered_while_they_lied") is False:
         wrong.append("Not everything was delivered while the liars lied.")
-    for name in ("no_change", "changes", "changes_cursor_lost", "changes_both_cursors_lost"):
+    for name in (
+        "no_change",
+        "changes",
+        "changes_cursor_lost",
+        "changes_both_cursors_lost",
+        "all_changed",
+        "most_lost",
+    ):
         met = own.get(name)
         if met is None:
             continue

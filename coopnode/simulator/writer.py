@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 from coopnode.ingest import Fate, Outcome, object_id
 from coopnode.simulator.link import NEVER_US, Link
 from coopnode.simulator.scheduler import SECOND
+from protocol import forgery
 from protocol.errors import Reason
-from protocol.head import Stream, Version
+from protocol.forgery import Verdict
+from protocol.head import WHAT, Stream, Version
 from protocol.items import Item, ItemKind
 from protocol.limits import MAX_SEEN_ITEMS
 from protocol.messages import GetPages, Put
@@ -142,6 +144,8 @@ class Writer:
                 continue
             if outcome.fate is Fate.REFUSED and outcome.reason is not None:
                 self._node.recorder.refused[outcome.reason.value] += 1
+                if self._is_forged(kind, data, outcome.reason):
+                    self._node.talk.drop(link)
             if outcome.fate in (Fate.ACCEPTED, Fate.KNOWN) and outcome.reason is None:
                 item_id = object_id(data)
                 self._remember(item_id)
@@ -153,6 +157,19 @@ class Writer:
                     self._node.say(link, Put([outcome.newer], [], []))
             if outcome.fate is Fate.PARKED and outcome.reason in (Reason.UNKNOWN_AUTHOR, Reason.NOT_MEMBER):
                 self._ask_for_pages(link)
+
+    def _is_forged(self, kind: ItemKind, data: bytes, reason: Reason) -> bool:
+        """Whether no honest node can have sent this. Nobody changes keys here, so there is nothing to ask the peer."""
+        if reason in forgery.BYTES_PROVE:
+            return True
+        if reason is not Reason.BAD_SIGNATURE or kind is not ItemKind.HEAD:
+            return False
+        coop = self._node.stage.coop
+        head = coop.memory.read_head(data)
+        identity = coop.membership.identity_of(head.stream.member_id)
+        log = () if identity is None else identity.log
+        said = forgery.judge_signature(head.signed, WHAT, coop.coop_id, head.version.epoch, log, told=False)
+        return said is Verdict.PROVED
 
     def _ask_for_pages(self, link: Link) -> None:
         if link.is_open:

@@ -16,7 +16,7 @@ from coopnode.world import World
 
 SHORT: tuple[tuple[str, dict[str, object]], ...] = (
     ("random", {"nodes": 30, "items": 20, "warm": 30}),
-    ("reconnect", {"nodes": 202, "held": 200}),
+    ("reconnect", {"nodes": 1_202, "held": 1_200}),
     ("crash", {"nodes": 60, "items": 20, "warm": 60}),
     ("liars", {"nodes": 40, "items": 10, "warm": 20}),
     ("burst", {"nodes": 30, "items": 60, "warm": 30, "bandwidth_mbit": 0.05}),

@@ -182,6 +182,7 @@ def test_no_kind_of_liar_gets_anything_forged_in_or_anything_true_out(kind: str)
     match kind:
         case "forge":
             assert own["forged"] > 0
+            assert own["links_dropped"] > 0
             assert result["health"]["refused"]["bad_signature"] > 0
         case "equivocate":
             assert own["equivocations"] == 6
