@@ -53,7 +53,7 @@ def crash(asked: Parameters) -> tuple[Town, Figures]:
     }
     made["bounds"] |= {"recovered_ms": RECOVERED_MS, "later_ms": RECOVERED_MS}
     # Every other victim has fallen silent, and each had links.
-    made["bounds"]["suspected_least"] = len(victims) // 2 if len(survivors) > len(victims) else 0
+    made["bounds"]["suspected_least"] = len(victims) // 2 if len(survivors) >= len(victims) else 0
     return town, made
 
 
