@@ -146,17 +146,23 @@ class Writer:
                 self._node.recorder.refused[outcome.reason.value] += 1
                 if self._is_forged(kind, data, outcome.reason):
                     self._node.talk.drop(link)
-            if outcome.fate in (Fate.ACCEPTED, Fate.KNOWN) and outcome.reason is None:
-                item_id = object_id(data)
-                self._remember(item_id)
-                if batch.pushed and outcome.fate is Fate.KNOWN:
-                    self._came_twice(item_id, data, link)
+            if outcome.fate in (Fate.ACCEPTED, Fate.KNOWN):
+                self._judged(object_id(data), data, outcome, link, pushed=batch.pushed)
             if outcome.newer is not None and kind is ItemKind.HEAD:
                 newer = self._node.stage.coop.memory.read_head(outcome.newer)
                 if newer.stream.member_id == link.peer:
                     self._node.say(link, Put([outcome.newer], [], []))
             if outcome.fate is Fate.PARKED and outcome.reason in (Reason.UNKNOWN_AUTHOR, Reason.NOT_MEMBER):
                 self._ask_for_pages(link)
+
+    def _judged(self, item_id: bytes, data: bytes, outcome: Outcome, link: Link, *, pushed: bool) -> None:
+        """Note what the door has said of an item that is right."""
+        if outcome.reason is None:
+            self._remember(item_id)
+            if pushed and outcome.fate is Fate.KNOWN:
+                self._came_twice(item_id, data, link)
+        elif outcome.fate is Fate.KNOWN:
+            self._node.broadcast.pass_over(item_id)
 
     def _is_forged(self, kind: ItemKind, data: bytes, reason: Reason) -> bool:
         """Whether no honest node can have sent this. Nobody changes keys here, so there is nothing to ask the peer."""
