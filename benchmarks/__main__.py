@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from benchmarks import small
+from benchmarks.live import live, overquota
+from benchmarks.reconnect import reconnect
 from benchmarks.replication import measure
 from benchmarks.table import Figure, save, show
 
@@ -32,7 +35,34 @@ def replication(count: int) -> Iterator[Figure]:
     yield Figure("  receiver's processor time", replicated["cpu_seconds"] / count * 1e6, "us/listing", None, "", params)
 
 
-def suites(count: int, large: int) -> dict[str, Callable[[], Iterator[Figure]]]:
+def growth(counts: Sequence[int]) -> Iterator[Figure]:
+    """How cold replication's cost a listing grows with their number: each beside the smallest."""
+    first: float | None = None
+    for count in counts:
+        report = measure(count)
+        replicated, served = report["replicated"], report["served"]
+        cost = replicated["seconds"] / count * 1e6
+        params = {"listings": count, "listings/s": round(count / replicated["seconds"])}
+        yield Figure("cold replication", cost, "us/listing", first, f"at {counts[0]:,}" if first else "", params)
+        yield Figure("  on the wire", replicated["wire_bytes"] / count, "bytes/listing", None, "", params)
+        yield Figure("  receiver's peak memory", replicated["memory_mb"], "MB", None, "", params)
+        yield Figure("  sender's memory while serving", served["serving_mb"], "MB", None, "", params)
+        yield Figure("  sender's peak memory, its import included", served["memory_mb"], "MB", None, "", params)
+        first = first or cost
+
+
+def slow(count: int) -> Iterator[Figure]:
+    """A receiver that runs for a tenth of the time: it gets everything, and its sender hoards nothing for it."""
+    fast, slowed = measure(count), measure(count, slowed=True)
+    params = {"listings": count, "load": round(os.getloadavg()[0], 1)}
+    seconds, floor = slowed["replicated"]["seconds"], fast["replicated"]["seconds"]
+    yield Figure("replication to a slow receiver", seconds, "s", floor, "s to one that is not held up", params)
+    yield Figure("  listings found there", slowed["replicated"]["found"], "listings", float(count), "sent", params)
+    rise = [one["served"]["serving_mb"] - one["served"]["resting_mb"] for one in (slowed, fast)]
+    yield Figure("  sender's memory rises by", rise[0], "MB", None, "", {**params, "with a quick one": round(rise[1])})
+
+
+def suites(count: int, large: int, heads: int) -> dict[str, Callable[[], Iterator[Figure]]]:
     """Return the measurements by name."""
 
     def tries() -> Iterator[Figure]:
@@ -41,6 +71,11 @@ def suites(count: int, large: int) -> dict[str, Callable[[], Iterator[Figure]]]:
 
     return {
         "replication": lambda: replication(count),
+        "growth": lambda: growth([10_000, 100_000, large]),
+        "slow": lambda: slow(count),
+        "reconnect": lambda: reconnect(heads),
+        "live": live,
+        "overquota": overquota,
         "verification": small.verification,
         "reading": small.reading,
         "tries": tries,
@@ -54,10 +89,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", action="append", help="a measurement by name; may be given more than once")
     parser.add_argument("--listings", type=int, default=100_000)
-    parser.add_argument("--large", type=int, default=1_000_000, help="records in the large trie")
+    parser.add_argument(
+        "--large", type=int, default=1_000_000, help="records in the large trie, and in the last step of `growth`"
+    )
+    parser.add_argument("--heads", type=int, default=10_000, help="heads in the frontier of `reconnect`")
     parser.add_argument("--out", type=Path, default=Path("build/bench"))
     arguments = parser.parse_args()
-    found = suites(arguments.listings, arguments.large)
+    found = suites(arguments.listings, arguments.large, arguments.heads)
     unknown = set(arguments.only or ()) - set(found)
     if unknown:
         parser.error(f"no such measurement: {', '.join(sorted(unknown))}; there are: {', '.join(found)}")

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import pickle
 import resource
 import sys
 import time
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +52,27 @@ def memory_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+def prepare(path: Path, count: int, seed: int) -> int:
+    """Write generated listings to a file, a batch at a time; return their size. A list of all would be measured too."""
+    size = 0
+    listings = Generator(seed).listings(count)
+    with path.open("wb") as file:
+        while rows := [(LISTING, key, value) for key, value in islice(listings, BATCH)]:
+            size += sum(len(key) + len(value) for _, key, value in rows)
+            pickle.dump(rows, file)
+    return size
+
+
+def batches(path: Path) -> Iterator[list[tuple[str, bytes, bytes]]]:
+    """Yield what `prepare` wrote."""
+    with path.open("rb") as file:
+        while True:
+            try:
+                yield pickle.load(file)
+            except EOFError:
+                return
+
+
 async def author(core: Core, count: int, seed: int) -> None:
     """Found a co-op, invite, publish, and serve."""
 
@@ -57,14 +81,12 @@ async def author(core: Core, count: int, seed: int) -> None:
         made = await node.perform(lambda tables: desk.coop_invite(tables, core, uses=100, days=1, endpoints=[node.url]))
         say(invitation=made["invitation"])
         await asyncio.to_thread(sys.stdin.readline)  # the follower has been admitted
-        listings = list(Generator(seed).listings(count))
-        size = sum(len(key) + len(value) for key, value in listings)
+        prepared = core.folder.path.parent / "listings"
+        size = await asyncio.to_thread(prepare, prepared, count, seed)
         started, cpu = time.perf_counter(), time.process_time()
         await node.perform(lambda tables: desk.import_begin(tables, core))
-        for first in range(0, count, BATCH):
-            rows = [(LISTING, key, value) for key, value in listings[first : first + BATCH]]
+        for rows in batches(prepared):
             await node.perform(lambda tables, rows=rows: desk.import_rows(tables, core, rows=rows))  # type: ignore[misc]
-        del listings
         await node.perform(lambda tables: desk.import_finish(tables, core))
         durable = time.perf_counter() - started
         await searchable(node)

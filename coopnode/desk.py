@@ -415,12 +415,12 @@ def _publication(tables: Tables, core: Core) -> Json:
     """Say whether own words leave this node now, and if not, why."""
     phase = core.publisher.phase
     why = core.publisher.why
-    needed = core.publisher.needed(core.membership)
     if core.membership is None:
         why = "this node belongs to no co-op yet"
     elif not core.is_member:
         why = "this node has not been admitted yet"
     elif phase is Phase.WAITING:
+        needed = core.publisher.needed(tables, core.membership)
         why = f"{core.publisher.answers} of {needed} members have answered since the start"
     elif phase is Phase.BEHIND:
         why = "a later state of this member was found at another node and is being taken back"

@@ -19,6 +19,7 @@ import aiohttp
 
 from coopnode.catalog.follower import Follower
 from coopnode.core import Core, News
+from coopnode.gossip.addresses import Source, source_of, useful_urls
 from coopnode.gossip.company import Company
 from coopnode.gossip.dialer import Dialer
 from coopnode.gossip.discovery import Discovery
@@ -125,7 +126,8 @@ class Node:
     async def begin_membership(self) -> None:
         """Do what a co-op makes possible: look at the book, announce where we are. Safe to call again."""
         await self.perform(lambda tables: (None, self.core.look(tables)))
-        await self.perform(lambda tables: (None, self.core.say_contact(tables, self.contact_urls)))
+        urls = useful_urls(self.contact_urls, await self.read(_invited))
+        await self.perform(lambda tables: (None, self.core.say_contact(tables, urls)))
         held = self.core.membership
         if held is None or not self.core.is_member:
             return
@@ -346,6 +348,10 @@ class Node:
         error = task.exception() or RuntimeError(f"the task '{task.get_name()}' ended")
         log.error("the node cannot go on: %s", error)
         self.failed.set_exception(error)
+
+
+def _invited(tables: Tables) -> list[str]:
+    return [one.url for one in tables.peers.addresses() if source_of(one.source) is Source.OWNER]
 
 
 def _take_all(tables: Tables, core: Core, batches: list[Sequence[Incoming]]) -> list[tuple[list[Outcome], News]]:

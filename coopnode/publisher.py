@@ -23,7 +23,7 @@ from coopnode.store import Tables
 from coopnode.store.catalogue import Held
 from coopnode.store.tries import Changed
 from coopnode.world import World
-from protocol import chunks, signing
+from protocol import chunks, signing, statements
 from protocol import head as heads
 from protocol.chunks import OpsSummary
 from protocol.encoding import deflate, encode
@@ -127,12 +127,20 @@ class Publisher:
             self.phase, self.target, self._restored = Phase.WAITING, None, True
         self.settle(tables, membership)
 
-    def needed(self, membership: Membership | None) -> int:
-        """Return how many peers must have answered since the start."""
+    def needed(self, tables: Tables, membership: Membership | None) -> int:
+        """Return how many peers must have answered since the start.
+
+        Two nodes of which neither says an address never meet: whoever dials out only waits for those that it can dial.
+        """
         if membership is None:
             return 0
-        others = sum(1 for one in membership.roster.tellers if one != self.stream.member_id)
-        return min(NEEDED_ANSWERS, others)
+        me = self.stream.member_id
+        others = {one for one in membership.roster.tellers if one != me}
+        if len(others) > 1:
+            contacts = map(statements.read, (one.data for one in tables.items.on_topic(statements.CONTACT.encode())))
+            unsaid = {one.member_id for one in contacts if not one.fields["endpoints"]}
+            others -= unsaid if me in unsaid else set()
+        return min(NEEDED_ANSWERS, len(others))
 
     @property
     def answers(self) -> int:
@@ -145,7 +153,7 @@ class Publisher:
             return
         if not membership.roster.is_member(self.stream.member_id):
             return
-        if len(self._answered) < self.needed(membership) and not self._overridden:
+        if not self._overridden and len(self._answered) < self.needed(tables, membership):
             return
         if self._restored:
             self._next_epoch(tables)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,11 @@ log = logging.getLogger(__name__)
 
 COMMIT_SECONDS = 0.05
 """How long changes wait for others before they become searchable: one commit takes some 20 ms."""
+COMMIT_SHARE = 0.25
+"""Of its time the writer's thread commits the index for at most so much; on a slow disk more changes share a commit."""
+SETTLE_SECONDS = (5.0, 30.0)
+"""When, after the last commit, to look for what the engine has merged in the background: until then searches hold the
+old files open, as memory and as disk. The last of these also bounds how far the mark on the disk may lie behind."""
 Rows = Iterable[tuple[bytes, bytes]]
 OnWriter = Callable[..., Awaitable[Any]]
 """Runs a function on the writer's thread, after what was handed to it before."""
@@ -46,7 +52,8 @@ class Follower:
         """Listings that are no listings at all: not indexed."""
         self._fed: dict[Stream, set[int]] = {}
         self._walks: dict[Stream, int] = {}
-        self._seq = self.index.mark
+        self._seq = self._done = self.index.mark
+        self._commit_seconds = 0.0
         self._dirty = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._jobs: set[asyncio.Future[None]] = set()
@@ -65,8 +72,7 @@ class Follower:
         if self._task is not None and self._on_writer is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-            if self._dirty.is_set():
-                await self._on_writer(self._commit)
+            await self._on_writer(self._commit)
             # On the writer's thread too: a commit that was under way when its task ended still holds the engine.
             await self._on_writer(self.index.close)
         else:
@@ -83,7 +89,7 @@ class Follower:
     @property
     def done_seq(self) -> int:
         """Return the number of the latest change that can be searched."""
-        return self.index.mark
+        return self._done
 
     def search(self, text: str, limit: int, offset: int) -> Found:
         """Search; callable from any thread."""
@@ -94,11 +100,25 @@ class Follower:
         try:
             await self.catch_up()
             while True:
-                await self._dirty.wait()
-                await asyncio.sleep(COMMIT_SECONDS)
+                await self._rest()
+                await asyncio.sleep(min(max(COMMIT_SECONDS, self._commit_seconds * (1 / COMMIT_SHARE - 1)), 2.0))
+                began = asyncio.get_running_loop().time()
                 await self._on_writer(self._commit)
+                self._commit_seconds = asyncio.get_running_loop().time() - began
         except Exception:
             log.exception("the search index stopped; it will be brought up to date at the next start")
+
+    async def _rest(self) -> None:
+        """Wait for changes of listings; refresh the index, or write down its mark, while there are none."""
+        assert self._on_writer is not None
+        for seconds in chain(SETTLE_SECONDS, repeat(SETTLE_SECONDS[-1])):
+            try:
+                # Not wait_for: before Python 3.12 that swallows a cancellation which comes together with a change.
+                async with asyncio.timeout(seconds):
+                    await self._dirty.wait()
+                return
+            except TimeoutError:
+                await self._on_writer(self._settle)
 
     def _later(self, job: Callable[..., None], *args: object) -> None:
         assert self._on_writer is not None
@@ -152,6 +172,8 @@ class Follower:
             )
 
     def _change(self, stream: Stream, changed: Changed, seq: int) -> None:
+        idle = self._done == self._seq
+        fed: set[int] = set()
         if stream.number == STREAM_PUBLIC:
             fed = self._fed.pop(stream, set())
             self._walks.pop(stream, None)
@@ -164,7 +186,11 @@ class Follower:
                 for job in self.rebuilding(stream):
                     job()
         self._seq = max(self._seq, seq)
-        self._dirty.set()
+        if idle and not (fed or changed.fresh_chunks or changed.replaced_chunks or changed.put or changed.removed):
+            # New quantities, which nobody searches for: a commit for the mark alone would hold up the writer.
+            self._done = self._seq
+        else:
+            self._dirty.set()
 
     def _put_chunks(self, stream: Stream, chunk_ids: Iterable[int], *, fresh: bool) -> bool:
         """Index the records of chunks; whether all of them were still there."""
@@ -190,6 +216,13 @@ class Follower:
         self._dirty.clear()
         if self._seq > self.index.mark:
             self.index.commit(self._seq)
+        self._done = self._seq
+
+    def _settle(self) -> None:
+        if self._done == self._seq > self.index.mark:
+            self._commit()
+        else:
+            self.index.refresh()
 
 
 def _changed_since(tables: Tables, seq: int) -> list[tuple[Stream, int]]:

@@ -79,6 +79,11 @@ class SearchIndex:
         """The number given with the last commit; 0 in a new index."""
         return self._mark
 
+    @property
+    def segments(self) -> int:
+        """How many pieces a search looks into: the engine merges them in the background, `refresh` takes that over."""
+        return int(self._index.searcher().num_segments)
+
     def put(self, member_id: bytes, records: Iterable[tuple[bytes, Any]], *, fresh: bool) -> int:
         """Add the listings of a member, as (key, decoded value); return how many were no listings at all.
 
@@ -119,6 +124,10 @@ class SearchIndex:
         self._writer.commit()
         self._index.reload()
         self._mark = mark
+
+    def refresh(self) -> None:
+        """Search what has been merged meanwhile, and let go of the files that it was merged from."""
+        self._index.reload()
 
     def close(self) -> None:
         """Let go of the folder. What was not committed is lost."""

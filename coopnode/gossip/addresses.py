@@ -243,6 +243,12 @@ def rule_for(source: Source, own_url: str, invited: Iterable[str] = ()) -> Rule:
     return Rule(frozenset({Kind.PUBLIC} | ({own} & {Kind.LOOPBACK, Kind.PRIVATE, Kind.UNIQUE_LOCAL})))
 
 
+def useful_urls(urls: Iterable[str], invited: Iterable[str]) -> list[str]:
+    """Return which of our own URLs to tell the members: none on this machine, if what led us here is elsewhere."""
+    elsewhere = any(place_of(url) is not Kind.LOOPBACK for url in invited)
+    return [url for url in urls if not (elsewhere and place_of(url) is Kind.LOOPBACK)]
+
+
 # ── the client ───────────────────────────────────────────────────────────────────────────────────────
 
 

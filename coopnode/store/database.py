@@ -29,6 +29,10 @@ from coopnode.store.schema import migrations
 P = ParamSpec("P")
 T = TypeVar("T")
 
+WRITER_CACHE_KB = 16_000
+READER_CACHE_KB = 4_000
+"""Of each reading thread. What they read most are chunks, each once: those stay in the system's cache, not in ours."""
+
 
 class StoreError(Exception):
     """The database cannot be used; the message tells a person what to do."""
@@ -56,7 +60,7 @@ class Store:
         self._local = threading.local()
         self._bodies = Bodies()
         self._readers: list[sqlite3.Connection] = []
-        connection = _connect(path)
+        connection = _connect(path, WRITER_CACHE_KB)
         try:
             _migrate(connection)
         except BaseException:
@@ -90,7 +94,7 @@ class Store:
         """Run *function* on this thread's reader connection, in one consistent snapshot."""
         tables: Tables | None = getattr(self._local, "tables", None)
         if tables is None:
-            connection = _connect(self.path)
+            connection = _connect(self.path, READER_CACHE_KB)
             connection.execute("PRAGMA query_only = ON")
             self._readers.append(connection)
             tables = self._local.tables = _tables(connection, self._bodies)
@@ -118,13 +122,13 @@ def open_store(path: Path) -> Store:
         raise _explain(error, path) from error
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def _connect(path: Path, cache_kb: int) -> sqlite3.Connection:
     # Connections are handed between threads of one pool; the locks above keep them to one at a time.
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA cache_size = -16000")  # 16 MB
+    connection.execute(f"PRAGMA cache_size = -{cache_kb}")
     connection.execute("PRAGMA temp_store = FILE")  # a large import sorts on disk, not in memory
     connection.execute("PRAGMA journal_size_limit = 67108864")
     return connection

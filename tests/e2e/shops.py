@@ -11,8 +11,14 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+from coopnode import config as configs
+from coopnode import keystore
+from coopnode.cli.client import Running
+from coopnode.folder import Folder
 
 PATIENCE_SECONDS = 60.0
 
@@ -35,6 +41,8 @@ class Shop:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.process: subprocess.Popen[bytes] | None = None
+        self.enter: list[str] = []
+        """Words before the command that starts the node: to run it somewhere else, such as in a network namespace."""
 
     @classmethod
     def new(cls, base: Path, name: str) -> Shop:
@@ -44,6 +52,16 @@ class Shop:
         config = shop.home / "config.toml"
         config.write_text(config.read_text().replace("discovery = true", "discovery = false"))
         return shop
+
+    @classmethod
+    def quick(cls, base: Path, name: str, **settings: Any) -> Shop:
+        """Set up a member without starting a process for it: what `init` does, with settings of the test's own."""
+        folder = Folder(base / name)
+        folder.create()
+        keys, _ = keystore.create(os.urandom)
+        keystore.save(folder.keys, keys, None, os.urandom)
+        configs.save(folder.config, configs.Config(**{"name": name, "port": 0, "discovery": False, **settings}))
+        return cls(base / name)
 
     # ── commands ──────────────────────────────────────────────────────────────────────────────────
 
@@ -62,16 +80,26 @@ class Shop:
         """Run one command with --json and return its answer."""
         return json.loads(self.cli(*words, "--json"))
 
+    def op(self, operation: str, **arguments: Any) -> Any:
+        """Ask the running node as a command does, without starting one: a process costs more than its question."""
+        node = Running.find(Folder(self.home))
+        assert node is not None, f"{self.home.name} does not run"
+        return node.call(operation, **arguments)
+
     # ── the process ───────────────────────────────────────────────────────────────────────────────
 
     def start(self) -> Shop:
         """Start the node and wait until it answers."""
-        log = (self.home / "log.txt").open("ab")
-        command = [sys.executable, "-m", "coopnode", "--home", str(self.home), "run", "--verbose"]
-        self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-        log.close()
+        self.launch()
         until(self._answers, f"{self.home.name} to answer")
         return self
+
+    def launch(self) -> None:
+        """Start the node."""
+        log = (self.home / "log.txt").open("ab")
+        command = [*self.enter, sys.executable, "-m", "coopnode", "--home", str(self.home), "run", "--verbose"]
+        self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        log.close()
 
     def _answers(self) -> bool:
         assert self.process is not None
@@ -139,6 +167,36 @@ def found_coop(shops: list[Shop]) -> None:
         until(lambda shop=shop: shop.status()["is_member"], f"{shop.home.name} to be admitted")  # type: ignore[misc]
     for shop in shops:
         until(lambda shop=shop: shop.status()["publishing"] == "ready", f"{shop.home.name} to be ready")  # type: ignore[misc]
+
+
+def start_all(shops: list[Shop]) -> None:
+    """Start many nodes at once."""
+    for shop in shops:
+        shop.launch()
+    for shop in shops:
+        until(shop._answers, f"{shop.home.name} to answer")
+
+
+def found_quickly(shops: list[Shop]) -> None:
+    """Do what `found_coop` does over the control sockets, all joining at the same time."""
+    first, *others = shops
+    first.op("coop.found", name="Test co-op")
+    invitation = first.op("coop.invite", uses=len(others))["invitation"]
+    with ThreadPoolExecutor(max(1, len(others))) as pool:
+        list(pool.map(lambda shop: shop.op("coop.join", invitation=invitation), others))
+    for shop in shops:
+        until(lambda shop=shop: shop.op("status")["publishing"] == "ready", f"{shop.home.name} to be ready")  # type: ignore[misc]
+
+
+def same_frontiers(shops: list[Shop]) -> None:
+    """Wait until all shops hold the same heads and statements, and every body behind the heads."""
+
+    def agree() -> bool:
+        found = [shop.op("status") for shop in shops]
+        whole = all(one["coverage"]["complete"] == one["coverage"]["members"] for one in found)
+        return whole and len({one["frontier"] for one in found}) == 1
+
+    until(agree, "all nodes to hold the same")
 
 
 def same_roots(shops: list[Shop], members: int) -> dict[str, str]:

@@ -26,6 +26,7 @@ from coopnode.gossip.addresses import (
     read_url,
     rule_for,
     source_of,
+    useful_urls,
 )
 from tests.node.scenes import QUICK
 from tests.node.wires import Canary, canary
@@ -369,3 +370,20 @@ async def test_no_redirect_is_followed_not_even_for_the_owner(bird: Canary) -> N
             with pytest.raises(aiohttp.WSServerHandshakeError):
                 await client.ws_connect(f"http://127.0.0.1:{first.port}/gossip/v1")
         assert (first.calls, bird.calls) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("url", "invited", "told"),
+    [
+        ("http://127.0.0.1:8420", [], True),  # the first of a co-op, or one on this machine alone
+        ("http://127.0.0.1:8420", ["http://127.0.0.1:8421"], True),
+        ("http://127.0.0.1:8420", ["http://127.0.0.1:8421", "https://shop.example"], False),
+        ("http://localhost:8420", ["http://192.168.1.20:8420"], False),
+        ("http://192.168.1.21:8420", ["https://shop.example"], True),
+        ("https://own.example", ["https://shop.example"], True),
+    ],
+)
+def test_an_address_on_this_machine_is_told_only_where_it_leads_somewhere(
+    url: str, invited: list[str], told: bool
+) -> None:
+    assert useful_urls([url], invited) == ([url] if told else [])

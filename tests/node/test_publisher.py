@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import partial
 
 import pytest
 
 from coopnode import desk, highwater
-from coopnode.core import News
+from coopnode.core import Core, News
 from coopnode.errors import NodeError
 from coopnode.publisher import Phase
 from coopnode.store import StoreError, Tables
@@ -84,12 +85,30 @@ def test_the_owner_may_publish_without_answers(trio: Net) -> None:
 
 def test_three_answers_are_enough_however_many_members_there_are(net: Net) -> None:
     net.found("anna", "bert", "cora", "dora", "emil", "fine")
-    assert net["anna"].core.publisher.needed(net["anna"].core.membership) == 3
+    anna = net["anna"].core
+    assert anna.store.read(anna.publisher.needed, anna.membership) == 3
     restart(net, "anna")
     net.meet("anna", "bert", "cora")
     assert phase_of(net) is Phase.WAITING
     net.meet("anna", "dora")
     assert phase_of(net) is Phase.READY
+
+
+def _say_contact(tables: Tables, core: Core, *, urls: list[str]) -> tuple[None, News]:
+    return None, core.say_contact(tables, urls)
+
+
+@pytest.mark.parametrize("says_where", [False, True])
+def test_who_only_dials_out_waits_for_nobody_that_it_cannot_dial(trio: Net, says_where: bool) -> None:
+    """Bert is found somewhere. Cora is nowhere; if Anna is nowhere either, the two never meet."""
+    for name, urls in (("anna", ["http://192.0.2.1"] * says_where), ("bert", ["http://192.0.2.2"]), ("cora", [])):
+        trio.do(name, partial(_say_contact, urls=urls))
+    trio.settle()
+    restart(trio, "anna")
+    trio.meet("anna", "bert")
+    assert phase_of(trio) is (Phase.WAITING if says_where else Phase.READY)
+    trio.meet("anna", "cora")
+    assert phase_of(trio) is Phase.READY
 
 
 def test_an_edit_that_changes_nothing_makes_no_head(trio: Net) -> None:
