@@ -409,15 +409,21 @@ ANSWER_TO: dict[type[Question], type[Answer]] = {
 KINDS: dict[int, Callable[..., Message]] = {kind.number: kind for kind in get_args(Message)}
 MAY_LACK_LAST: tuple[type[Message], ...] = (Status,)
 """Messages that grew by one item: without it, it has its default. It is left out where it would say no more."""
+_NAMES = {kind.number: tuple(one.name for one in fields(kind)) for kind in get_args(Message)}
+_SHAPES = {kind.number: tuple(zip(_NAMES[kind.number], kind.checks, strict=True)) for kind in get_args(Message)}
+# The shape of a message without its last item, and what that item is then.
+_SHORTER = {kind.number: (_SHAPES[kind.number][:-1], fields(kind)[-1].default) for kind in MAY_LACK_LAST}
+# Kept, because a new Packer reserves a megabyte each time; see `encoding`.
+_pack = msgpack.Packer(use_bin_type=True).pack
 
 
 def write(message: Message) -> bytes:
     """Encode a message."""
-    said = fields(message)
-    row = [message.number, *(getattr(message, one.name) for one in said)]
-    if isinstance(message, MAY_LACK_LAST) and row[-1] == said[-1].default:
+    names = _NAMES[message.number]
+    row = [message.number, *[getattr(message, name) for name in names]]
+    if message.number in _SHORTER and row[-1] == _SHORTER[message.number][1]:
         row.pop()
-    return bytes(msgpack.packb(row, use_bin_type=True))
+    return bytes(_pack(row))
 
 
 def read(data: bytes) -> Message:
@@ -434,9 +440,9 @@ def read(data: bytes) -> Message:
     kind: Any = KINDS.get(row[0])
     if kind is None:
         raise Refused(Reason.UNKNOWN_KIND, f"message {row[0]} is not known here")
-    table = [(one.name, check) for one, check in zip(fields(kind), kind.checks, strict=True)]
-    if kind in MAY_LACK_LAST and len(row) == len(table):
-        table.pop()
-    shape.row(row[1:], tuple(table))
+    table = _SHAPES[row[0]]
+    if row[0] in _SHORTER and len(row) == len(table):
+        table = _SHORTER[row[0]][0]
+    shape.row(row[1:], table)
     message: Message = kind(*row[1:])
     return message

@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
     ("cli", "demo"),
+    ("simulator",),
     ("server",),
     ("node",),
     ("desk",),
@@ -93,7 +94,7 @@ MAY_USE: dict[str, frozenset[str]] = {
     # of the standard library
     "fcntl": frozenset({"folder"}),
     "http": frozenset({"cli", "demo", "server"}),
-    "random": frozenset(),
+    "random": frozenset({"simulator"}),  # from a seed, and only there
     "secrets": frozenset({"world"}),
     "socket": frozenset({"gossip", "cli"}),
     "sqlite3": frozenset({"store"}),
