@@ -36,7 +36,11 @@ def _broadcast(
 ) -> tuple[Town, Figures]:
     town = Town(asked)
     town.open()
-    town.publish_all(sources(town, asked.warm), asked.interval_ms)
+    warm = list(sources(town, asked.warm))
+    # One word alone first: from all that is eager it makes the tree, which the others then share.
+    town.publish_all(warm[:1], 0)
+    town.run_until(lambda: town.all_have(town.recorder.words.values()), PATIENCE_S)
+    town.publish_all(warm[1:], asked.interval_ms)
     town.run_until(lambda: town.all_have(town.recorder.words.values()), PATIENCE_S)
     town.run_s(2)
     meter = Meter(town)
