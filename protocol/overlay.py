@@ -41,14 +41,14 @@ def wanted_links(me: bytes, members: Iterable[bytes], linked: Mapping[bytes, Lin
     """Return the members to call now. Spec 9.5."""
     others = set(members) - {me}
     have = [link for peer, link in linked.items() if peer in others]
-    candidates = sorted(others - linked.keys())
     if is_full_mesh(len(others) + 1):
-        return candidates
+        return sorted(others - linked.keys())
     # A silent peer keeps its link, for it may only be slow, but another is looked for.
     alive = [link for link in have if not link.silent]
     # The own ones first: with those that others choose they are mostly enough.
     missing = OWN_LINKS - sum(link.ours for link in alive)
-    return shuffle(candidates)[: missing if missing > 0 else max(0, SAMPLED_LINKS - len(alive))]
+    count = missing if missing > 0 else max(0, SAMPLED_LINKS - len(alive))
+    return shuffle(sorted(others - linked.keys()))[:count] if count else []
 
 
 def has_room(members: int, links: int) -> bool:

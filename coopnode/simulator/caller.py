@@ -60,7 +60,8 @@ class Caller:
         """Note that a link is over; after a long one the next call need not wait."""
         if link.dialed and self._node.scheduler.now_us - link.opened_us > LONGEST_WAIT_US:
             self._patience.pop(link.peer_number, None)
-        self.look_soon()
+        if not link.visit:
+            self.look_soon()
 
     def tick(self, now_us: int) -> None:
         """Do what is due."""
