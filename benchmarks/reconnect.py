@@ -164,7 +164,7 @@ def listening() -> Iterator[Heard]:
             heard.questions += 1
         return await ask(link, question, kind)
 
-    messages.write, Link.ask = count, count_question  # type: ignore[method-assign]
+    messages.write, Link.ask = count, count_question  # type: ignore[assignment, method-assign]
     try:
         yield heard
     finally:
