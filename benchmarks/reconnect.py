@@ -164,11 +164,11 @@ def listening() -> Iterator[Heard]:
             heard.questions += 1
         return await ask(link, question, kind)
 
-    messages.write, Link.ask = count, count_question  # type: ignore[assignment, method-assign]
+    messages.write, Link.ask = count, count_question  # type: ignore[assignment]
     try:
         yield heard
     finally:
-        messages.write, Link.ask = write, ask  # type: ignore[method-assign]
+        messages.write, Link.ask = write, ask  # type: ignore[assignment]
 
 
 async def come_back(pair: Pair, stays: Running) -> Heard:

@@ -57,9 +57,9 @@ class Notes:
             commit(index, mark)
             self.commits.append((mark, time.time()))
 
-        Node.follow = noted_follow  # type: ignore[assignment, method-assign]
-        Catalogue.set_head = noted_set_head  # type: ignore[assignment, method-assign]
-        SearchIndex.commit = noted_commit  # type: ignore[assignment, method-assign]
+        Node.follow = noted_follow  # type: ignore[assignment]
+        Catalogue.set_head = noted_set_head  # type: ignore[assignment]
+        SearchIndex.commit = noted_commit  # type: ignore[assignment]
 
     def searchable(self) -> list[Note]:
         """Return since when each state could be searched here."""

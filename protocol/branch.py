@@ -31,6 +31,8 @@ class Branch:
     """Graft is to be said, with the names in `wanted`."""
     failed: int = 0
     """How many items it has named and not given, since it last gave one."""
+    trust: int = 0
+    """Grows with each item that it brings along the tree, shrinks with each that it brings in vain."""
     news: int = 0
     told: int = 0
     queue: OrderedDict[Slot, tuple[Item, bool]] = field(default_factory=OrderedDict)
@@ -68,7 +70,7 @@ class Branch:
 
     def make_lazy(self) -> list[bytes]:
         """Send names only from now on; return those of what was in line and need not go whole."""
-        self.eager = False
+        self.eager, self.trust = False, 0
         slots = [slot for slot, (_, whole) in self.queue.items() if not whole]
         return [self.queue.pop(slot)[0].item_id[:SHORT_ID_BYTES] for slot in slots]
 

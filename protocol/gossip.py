@@ -18,6 +18,7 @@ from typing import Generic, TypeVar
 from protocol.branch import Branch, Slot, names_in
 from protocol.items import Item
 from protocol.limits import (
+    FASTEST_GRAFT_MS,
     GRAFT_AGAIN_MS,
     GRAFT_MS,
     HURRIED_GRAFT_MS,
@@ -27,7 +28,9 @@ from protocol.limits import (
     MAX_MISSING_ITEMS,
     MAX_RECENT_BYTES,
     MAX_SEEN_ITEMS,
+    MOST_TRUST,
     SHORT_ID_BYTES,
+    TRUST_LOST,
 )
 from protocol.messages import Graft, Have, Prune, Put
 
@@ -42,6 +45,7 @@ class _Missing(Generic[LinkT]):
     """An item that was named and has not come."""
 
     due_ms: int
+    named_ms: int
     announcers: list[LinkT]
     asked: LinkT | None = None
     tries: int = 0
@@ -52,6 +56,7 @@ class _Aside(Generic[LinkT]):
     """An item that came otherwise than along the tree: it goes on along the tree when the tree brings it as well."""
 
     due_ms: int
+    came_ms: int
     item: Item
     told: set[LinkT]
     rejoin: LinkT | None
@@ -83,6 +88,7 @@ class Broadcast(Generic[LinkT]):
         self._due: list[tuple[int, bytes]] = []
         self._flush_ms = _NEVER_MS
         self._hurry_until_ms = 0
+        self._late_ms = 0
 
     # ── links ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -140,31 +146,34 @@ class Broadcast(Generic[LinkT]):
         # Authors tell all their links: over a lazy one an item comes before the tree brings it.
         early = source is not None and source.peer == item.author and not source.eager
         aside = early or (came_from is not None and not pushed)
+        woken: list[LinkT] = []
         if source is not None and came_from is not None:
             told.add(came_from)
             source.suspect, source.failed = False, 0
+            source.trust = min(MOST_TRUST, source.trust + 1)
             if not aside:
+                late_ms = 0 if missing is None else now_ms - missing.named_ms
+                self._late_ms = max(late_ms, self._late_ms - self._late_ms // 16)
                 # Even over a link that we have called lazy: the peer did not know, or we have asked for it.
                 source.eager, source.prune = True, False
         older = self._keep(short, item)
-        woken = []
         for link, branch in self._branches.items():
             if older is not None:
                 branch.announced.pop(older, None)
             if branch.peer != item.author:
                 branch.news += 1
                 branch.told += link in told
-            if link in told:
+            if link in told or aside:
                 continue
-            if came_from is None or (branch.eager and not aside):
+            if came_from is None or branch.eager:
                 if branch.put(item, whole=came_from is None):
                     woken.append(link)
             else:
                 self._announce(branch, short, now_ms)
         if aside:
             rejoin = came_from if source is not None and not source.eager and not early else None
-            self._aside[short] = _Aside(now_ms + GRAFT_MS, item, told, rejoin)
-            heapq.heappush(self._due, (now_ms + GRAFT_MS, short))
+            self._aside[short] = _Aside(now_ms + self._patience_ms(now_ms), now_ms, item, told, rejoin)
+            heapq.heappush(self._due, (self._aside[short].due_ms, short))
             if len(self._aside) > MAX_MISSING_ITEMS:
                 self._aside.popitem(last=False)
         return woken
@@ -179,10 +188,13 @@ class Broadcast(Generic[LinkT]):
         branch.told += 1
         branch.strike_out(short, self._recent.get(short))
         if branch.eager and short in self._aside:
-            return self._go_on(self._aside.pop(short), link)
+            return self._go_on(self._aside.pop(short), link, now_ms)
         item = self._recent.get(short)
         if item is not None and item.author == branch.peer and not branch.eager:
             return []  # its author's own telling: no word about the tree
+        branch.trust -= TRUST_LOST
+        if branch.eager and branch.trust >= 0:
+            return []
         busy = branch.waits
         self._make_lazy(branch, now_ms)
         branch.prune = True
@@ -244,13 +256,18 @@ class Broadcast(Generic[LinkT]):
 
     # ── inside ────────────────────────────────────────────────────────────────────────────────────
 
-    def _go_on(self, aside: _Aside[LinkT], came_from: LinkT) -> list[LinkT]:
-        """The tree has brought what we had early: now it goes on along the tree."""
-        return [
-            link
-            for link, branch in self._branches.items()
-            if branch.eager and link != came_from and link not in aside.told and branch.put(aside.item, whole=False)
-        ]
+    def _go_on(self, aside: _Aside[LinkT], came_from: LinkT, now_ms: int) -> list[LinkT]:
+        """The tree has brought what we had early: now it goes on as if it had come now."""
+        self._late_ms = max(self._late_ms, now_ms - aside.came_ms)
+        woken = []
+        for link, branch in self._branches.items():
+            if link == came_from or link in aside.told:
+                continue
+            if not branch.eager:
+                self._announce(branch, aside.item.item_id[:SHORT_ID_BYTES], now_ms)
+            elif branch.put(aside.item, whole=False):
+                woken.append(link)
+        return woken
 
     def _keep(self, short: bytes, item: Item) -> bytes | None:
         """Remember an item; return the short name of the word that it replaces."""
@@ -293,12 +310,18 @@ class Broadcast(Generic[LinkT]):
             return
         missing = self._missing.get(short)
         if missing is None:
-            missing = self._missing[short] = _Missing(0, [])
-            self._wait(missing, short, now_ms + (HURRIED_GRAFT_MS if now_ms < self._hurry_until_ms else GRAFT_MS))
+            missing = self._missing[short] = _Missing(0, now_ms, [])
+            self._wait(missing, short, now_ms + self._patience_ms(now_ms))
             if len(self._missing) > MAX_MISSING_ITEMS:
                 self._missing.popitem(last=False)  # anti-entropy brings it
         if link not in missing.announcers:
             missing.announcers.append(link)
+
+    def _patience_ms(self, now_ms: int) -> int:
+        """How long to wait for the tree: what it mostly takes here after the first name, and as much again."""
+        if now_ms < self._hurry_until_ms:
+            return HURRIED_GRAFT_MS
+        return min(GRAFT_MS, FASTEST_GRAFT_MS + 2 * self._late_ms)
 
     def _wait(self, missing: _Missing[LinkT], short: bytes, due_ms: int) -> None:
         missing.due_ms = due_ms
@@ -312,7 +335,13 @@ class Broadcast(Generic[LinkT]):
     def _give_up_waiting(self, short: bytes, now_ms: int) -> list[LinkT]:
         """The tree has not brought what was named, or what came aside: ask for it, or join; return whom to wake."""
         aside = self._aside.pop(short, None)
-        link = self._next_announcer(short, now_ms) if aside is None else aside.rejoin
+        if aside is None:
+            link = self._next_announcer(short, now_ms)
+        else:
+            link = aside.rejoin
+            for peer, branch in self._branches.items():
+                if peer not in aside.told:
+                    self._announce(branch, short, now_ms)
         if link is None or link not in self._branches:
             return []
         self._branches[link].join(short if aside is None else None)

@@ -46,8 +46,9 @@ def wanted_links(me: bytes, members: Iterable[bytes], linked: Mapping[bytes, Lin
         return candidates
     # A silent peer keeps its link, for it may only be slow, but another is looked for.
     alive = [link for link in have if not link.silent]
-    missing = max(SAMPLED_LINKS - len(alive), OWN_LINKS - sum(link.ours for link in alive))
-    return shuffle(candidates)[: max(0, missing)]
+    # The own ones first: with those that others choose they are mostly enough.
+    missing = OWN_LINKS - sum(link.ours for link in alive)
+    return shuffle(candidates)[: missing if missing > 0 else max(0, SAMPLED_LINKS - len(alive))]
 
 
 def has_room(members: int, links: int) -> bool:

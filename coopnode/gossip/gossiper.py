@@ -389,11 +389,8 @@ class Gossiper:
             return
         outcomes = await self._home.take(incoming, link, pushed=pushed)
         for (kind, data), outcome in zip(incoming, outcomes, strict=True):
-            if outcome.fate in (Fate.ACCEPTED, Fate.KNOWN) and outcome.reason is None:
-                item_id = object_id(data)
-                self.spreading.remember(item_id)
-                if pushed and outcome.fate is Fate.KNOWN:
-                    self.spreading.came_twice(item_id, link)
+            if outcome.fate in (Fate.ACCEPTED, Fate.KNOWN):
+                self.spreading.judged(object_id(data), outcome, link if pushed else None)
             if outcome.newer is not None and kind is ItemKind.HEAD:
                 self._set_right(link, outcome.newer)
         unknown = {Reason.UNKNOWN_AUTHOR, Reason.NOT_MEMBER}

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from coopnode.core import News
 from coopnode.gossip.link import Link
-from coopnode.ingest import object_id
+from coopnode.ingest import Fate, Outcome, object_id
 from coopnode.world import World
 from protocol.gossip import Broadcast, Standing
 from protocol.limits import MAX_SEEN_ITEMS
@@ -85,6 +85,15 @@ class Spreading:
         if pushed_by is not None:
             self.came_twice(item_id, pushed_by)
         return True
+
+    def judged(self, item_id: bytes, outcome: Outcome, pushed_by: Link | None) -> None:
+        """Note what the door has said of an item that is right."""
+        if outcome.reason is None:
+            self.remember(item_id)
+            if pushed_by is not None and outcome.fate is Fate.KNOWN:
+                self.came_twice(item_id, pushed_by)
+        elif outcome.fate is Fate.KNOWN:
+            self.pass_over(item_id)  # a later word is here: nobody need send this one
 
     def came_twice(self, item_id: bytes, link: Link) -> None:
         """A link has pushed what was here already."""

@@ -13,6 +13,7 @@ from protocol import branch, gossip
 from protocol.gossip import Broadcast, Standing
 from protocol.items import Item, ItemKind
 from protocol.limits import (
+    FASTEST_GRAFT_MS,
     GRAFT_AGAIN_MS,
     GRAFT_MS,
     HURRIED_GRAFT_MS,
@@ -22,10 +23,13 @@ from protocol.limits import (
     MAX_ITEMS,
     MAX_MESSAGE_BYTES,
     MAX_REPLY_BYTES,
+    MOST_TRUST,
 )
 from protocol.messages import Graft, Have, Prune, Put, read, write
 
 AUTHOR = b"author"
+PATIENCE_MS = FASTEST_GRAFT_MS
+"""Of a node that has not learned how late the tree is here."""
 Word = Put | Have | Graft | Prune
 
 
@@ -283,25 +287,28 @@ def test_an_authors_own_telling_goes_on_when_the_tree_brings_it() -> None:
     for link in ("parent", "child"):
         one.add(link, link.encode(), 0)
     assert one.offer(item(1), "author", 0) == []
-    assert said(one, "parent") == said(one, "child") == []
-    assert one.known(item(1).item_id, "parent", 400) == ["child"]
-    assert said(one, "child") == [put(1)]
-    assert said(one, "lazy", 400) == [Have(short(1))]
-    assert said(one, "parent", 400) == []
-    assert one.known(item(1).item_id, "child", 400) == ["child"]  # twice along the tree: that is a circle
-    assert said(one, "child", 400) == [Prune()]
+    assert [said(one, link, LAZY_MS) for link in ("parent", "child", "lazy")] == [[], [], []]
+    assert one.known(item(1).item_id, "parent", 290) == ["child"]
+    assert said(one, "child", 290) == [put(1)]
+    one.tick(290 + LAZY_MS)
+    assert said(one, "lazy", 290 + LAZY_MS) == [Have(short(1))]
+    assert said(one, "parent", 290 + LAZY_MS) == []
+    assert one.known(item(1).item_id, "child", 600) == ["child"]  # twice along the tree: that is a circle
+    assert said(one, "child", 600) == [Prune()]
 
 
-def test_if_the_tree_does_not_bring_it_eager_links_have_heard_its_name() -> None:
+def test_if_the_tree_does_not_bring_it_all_hear_its_name() -> None:
     one = lazy("author")
     for link in ("parent", "child"):
         one.add(link, link.encode(), 0)
     one.offer(item(1), "author", 0)
     one.receive("child", Have(short(1)), 10)
-    assert one.tick(LAZY_MS) == ["parent"]
-    assert said(one, "parent", LAZY_MS) == [Have(short(1))]
-    assert said(one, "child", LAZY_MS) == []
-    assert one.known(item(1).item_id, "parent", 400) == []  # the child has it
+    assert one.next_deadline() == PATIENCE_MS
+    assert one.tick(PATIENCE_MS) == []
+    assert one.tick(PATIENCE_MS + LAZY_MS) == ["parent"]
+    assert said(one, "parent", PATIENCE_MS + LAZY_MS) == [Have(short(1))]
+    assert said(one, "child", PATIENCE_MS + LAZY_MS) == []
+    assert one.known(item(1).item_id, "parent", 600) == ["parent"]  # too late: a copy like any other
 
 
 def test_what_came_early_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -339,11 +346,11 @@ def test_what_was_named_and_does_not_come_is_fetched_from_one_after_the_other() 
     one.receive("a", Have(short(1)), 0)
     one.receive("b", Have(short(1)), 10)
     one.receive("b", Have(short(1)), 11)
-    assert one.tick(GRAFT_MS - 1) == []
-    assert one.next_deadline() == GRAFT_MS
-    assert one.tick(GRAFT_MS) == ["a"]
+    assert one.tick(PATIENCE_MS - 1) == []
+    assert one.next_deadline() == PATIENCE_MS
+    assert one.tick(PATIENCE_MS) == ["a"]
     assert said(one, "a") == [Graft(short(1))]
-    assert one.tick(GRAFT_MS + GRAFT_AGAIN_MS) == ["b"]
+    assert one.tick(PATIENCE_MS + GRAFT_AGAIN_MS) == ["b"]
     assert said(one, "b") == [Graft(short(1))]
     assert one.offer(item(1), "b", 2000) == []  # nobody else is there who has not named it
     assert one.next_deadline() is None
@@ -357,18 +364,18 @@ def test_what_is_passed_over_is_neither_waited_for_nor_asked_for_and_may_be_offe
     one.pass_over(item(1).item_id)
     one.receive("b", Have(short(1)), 0)
     assert one.next_deadline() is None
-    assert one.tick(GRAFT_MS) == []
-    assert one.offer(item(1), "a", GRAFT_MS) == ["b"]
-    assert said(one, "b", GRAFT_MS) == [put(1)]
+    assert one.tick(PATIENCE_MS) == []
+    assert one.offer(item(1), "a", PATIENCE_MS) == ["b"]
+    assert said(one, "b", PATIENCE_MS) == [put(1)]
 
 
 def test_a_link_that_gives_what_it_named_stays_eager() -> None:
     one = lazy("a", "b")
     one.receive("a", Have(short(1)), 0)
-    one.tick(GRAFT_MS)
+    one.tick(PATIENCE_MS)
     said(one, "a")
-    one.offer(item(1), "a", GRAFT_MS)
-    assert one.offer(item(2), "b", GRAFT_MS) == ["a"]
+    one.offer(item(1), "a", PATIENCE_MS)
+    assert one.offer(item(2), "b", PATIENCE_MS) == ["a"]
 
 
 def test_who_names_and_does_not_give_is_asked_last() -> None:
@@ -377,12 +384,12 @@ def test_who_names_and_does_not_give_is_asked_last() -> None:
     for number in (1, 2):
         one.receive("liar", Have(short(number)), 0)
         one.receive("b", Have(short(number)), 0)
-        asked += one.tick(GRAFT_MS)
+        asked += one.tick(one.next_deadline() or 0)
         said(one, "liar")
         said(one, "b")
         if number == 1:
-            asked += one.tick(GRAFT_MS + GRAFT_AGAIN_MS)
-        one.offer(item(number), "b", GRAFT_MS + GRAFT_AGAIN_MS)
+            asked += one.tick(PATIENCE_MS + GRAFT_AGAIN_MS)
+        one.offer(item(number), "b", PATIENCE_MS + GRAFT_AGAIN_MS)
     assert asked == ["liar", "b", "b"]
 
 
@@ -391,7 +398,7 @@ def test_who_is_suspect_is_asked_last() -> None:
     one.receive("a", Have(short(1)), 0)
     one.receive("b", Have(short(1)), 0)
     one.suspect("a", 0)
-    assert one.tick(GRAFT_MS) == ["b"]
+    assert one.tick(PATIENCE_MS) == ["b"]
 
 
 def test_an_item_is_asked_for_so_often_and_then_left_to_anti_entropy() -> None:
@@ -408,7 +415,7 @@ def test_nobody_is_left_to_be_asked() -> None:
     one = lazy("a")
     one.receive("a", Have(short(1)), 0)
     one.drop("a", 0)
-    assert one.tick(GRAFT_MS) == []
+    assert one.tick(PATIENCE_MS) == []
     assert one.next_deadline() is None
 
 
@@ -416,7 +423,7 @@ def test_what_is_missing_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gossip, "MAX_MISSING_ITEMS", 2)
     one = lazy("a")
     one.receive("a", Have(b"".join(map(short, range(4)))), 0)
-    assert one.tick(GRAFT_MS) == ["a"]
+    assert one.tick(PATIENCE_MS) == ["a"]
     assert said(one, "a") in ([Graft(short(2) + short(3))], [Graft(short(3) + short(2))])
 
 
@@ -425,7 +432,7 @@ def test_many_missing_items_are_asked_for_in_several_messages() -> None:
     names = list(map(short, range(1500)))
     one.receive("a", Have(b"".join(names[:1000])), 0)
     one.receive("a", Have(b"".join(names[1000:])), 0)
-    one.tick(GRAFT_MS)
+    one.tick(PATIENCE_MS)
     words = said(one, "a")
     assert sorted(b"".join(word.ids for word in words if isinstance(word, Graft))) == sorted(b"".join(names))
     assert [len(word.ids) // 8 for word in words if isinstance(word, Graft)] == [1000, 500]
@@ -473,23 +480,23 @@ def test_what_is_kept_at_hand_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> No
 # ── anti-entropy and the tree ─────────────────────────────────────────────────────────────────────────
 
 
-def test_what_came_by_anti_entropy_is_told_by_name_only() -> None:
+def test_what_came_by_anti_entropy_is_named_when_the_tree_has_had_its_time() -> None:
     one = broadcast("a", "b")
     one.receive("a", Prune(), 0)
     one.add("eager", b"eager", 0)
     assert one.offer(item(1), "b", 0, pushed=False) == []
-    one.tick(LAZY_MS)
-    assert said(one, "a", LAZY_MS) == [Have(short(1))]
-    assert said(one, "eager", LAZY_MS) == [Have(short(1))]
-    assert said(one, "b", LAZY_MS) == []
+    assert one.tick(PATIENCE_MS) == []
+    assert one.tick(PATIENCE_MS + LAZY_MS) == ["a", "eager"]
+    for link, words in (("a", [Have(short(1))]), ("eager", [Have(short(1))]), ("b", [])):
+        assert said(one, link, PATIENCE_MS + LAZY_MS) == words
 
 
 def test_a_tree_that_does_not_bring_what_anti_entropy_brings_is_joined() -> None:
     one = lazy("a", "b")
     one.offer(item(1), "a", 0, pushed=False)
-    assert one.tick(GRAFT_MS) == ["b", "a"]  # a name for one, a graft for the other
-    assert said(one, "a", GRAFT_MS) == [Graft(b"")]
-    assert one.offer(item(2), "b", GRAFT_MS) == ["a"]
+    assert one.tick(PATIENCE_MS) == ["a"]
+    assert said(one, "a", PATIENCE_MS) == [Graft(b"")]
+    assert one.offer(item(2), "b", PATIENCE_MS) == ["a"]
 
 
 def test_a_tree_that_is_only_slower_than_anti_entropy_stays_as_it_is() -> None:
@@ -499,21 +506,63 @@ def test_a_tree_that_is_only_slower_than_anti_entropy_stays_as_it_is() -> None:
     one.offer(item(1), "a", 0, pushed=False)
     assert one.known(item(1).item_id, "parent", 100) == []
     said(one, "a", LAZY_MS)
-    assert one.tick(GRAFT_MS) == []
-    assert said(one, "parent", GRAFT_MS) == said(one, "a", GRAFT_MS) == []
-    assert one.offer(item(2), "a", GRAFT_MS) == ["parent"]
+    assert one.tick(PATIENCE_MS) == []
+    assert said(one, "parent", PATIENCE_MS) == said(one, "a", PATIENCE_MS) == []
+    assert one.offer(item(2), "a", PATIENCE_MS) == ["parent"]
 
 
 def test_news_of_a_visit_join_nothing() -> None:
     one = broadcast("a")
     assert one.offer(item(1), "not in the tree", 0, pushed=False) == []
-    assert one.tick(LAZY_MS) == ["a"]
-    assert said(one, "a", LAZY_MS) == [Have(short(1))]
-    assert one.tick(GRAFT_MS) == []
+    assert one.tick(PATIENCE_MS) == []
+    assert one.tick(PATIENCE_MS + LAZY_MS) == ["a"]
+    assert said(one, "a", PATIENCE_MS + LAZY_MS) == [Have(short(1))]
     lonely = lazy("a")
     lonely.offer(item(1), "a", 0, pushed=False)
     lonely.drop("a", 0)
-    assert lonely.tick(GRAFT_MS) == []
+    assert lonely.tick(PATIENCE_MS) == []
+
+
+# ── patience and trust ────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_node_learns_how_late_the_tree_is_here() -> None:
+    one = lazy("a")
+    one.add("parent", b"parent", 0)
+    one.receive("a", Have(short(1)), 0)
+    one.offer(item(1), "parent", 250)
+    one.receive("a", Have(short(2)), 1000)
+    assert one.next_deadline() == 1000 + FASTEST_GRAFT_MS + 2 * 250
+    one.offer(item(2), "parent", 1000)
+    one.receive("a", Have(short(3)), 2000)
+    assert one.next_deadline() == 2000 + FASTEST_GRAFT_MS + 2 * (250 - 250 // 16)
+    one.offer(item(3), "parent", 9000)
+    one.receive("a", Have(short(4)), 9000)
+    assert one.next_deadline() == 9000 + GRAFT_MS, "it has a bound"
+
+
+def test_it_learns_from_authors_own_telling_as_well() -> None:
+    one = lazy("author", "a")
+    one.add("parent", b"parent", 0)
+    one.offer(item(1), "author", 0)
+    one.known(item(1).item_id, "parent", 200)
+    one.tick(1000)
+    one.receive("a", Have(short(2)), 1000)
+    assert one.next_deadline() == 1000 + FASTEST_GRAFT_MS + 2 * 200
+
+
+def test_a_link_that_has_brought_much_is_forgiven_some_copies() -> None:
+    one = broadcast("a", "b")
+    for number in range(10):
+        one.offer(item(number), "b", 0)
+    for number in range(MOST_TRUST):
+        one.offer(item(100 + number), "a", 0)
+        assert one.known(item(100 + number).item_id, "b", 0) == []
+    said(one, "b")
+    one.offer(item(200), "a", 0)
+    said(one, "b")
+    assert one.known(item(200).item_id, "b", 0) == ["b"]
+    assert said(one, "b") == [Prune()]
 
 
 # ── a branch is lost ──────────────────────────────────────────────────────────────────────────────────
@@ -545,16 +594,16 @@ def test_a_node_that_has_lost_a_branch_is_in_a_hurry(lost: str) -> None:
     one.tick(1000)
     said(one, "a", 1000)
     one.receive("a", Have(short(4)), 10 + HURRY_MS)
-    assert one.next_deadline() == 10 + HURRY_MS + GRAFT_MS
+    assert one.next_deadline() == 10 + HURRY_MS + PATIENCE_MS
 
 
 def test_what_has_been_asked_for_is_not_hurried() -> None:
     one = lazy("a")
     one.add("parent", b"parent", 0)
     one.receive("a", Have(short(1)), 0)
-    one.tick(GRAFT_MS)
-    one.drop("parent", GRAFT_MS)
-    assert one.next_deadline() == GRAFT_MS + GRAFT_AGAIN_MS
+    one.tick(PATIENCE_MS)
+    one.drop("parent", PATIENCE_MS)
+    assert one.next_deadline() == PATIENCE_MS + GRAFT_AGAIN_MS
 
 
 def test_losing_a_lazy_link_is_no_hurry() -> None:
@@ -562,7 +611,7 @@ def test_losing_a_lazy_link_is_no_hurry() -> None:
     one.receive("a", Have(short(1)), 0)
     one.drop("b", 0)
     one.suspect("c", 0)
-    assert one.next_deadline() == GRAFT_MS
+    assert one.next_deadline() == PATIENCE_MS
 
 
 # ── how useful links are ──────────────────────────────────────────────────────────────────────────────
@@ -659,7 +708,7 @@ class Network:
         until_ms = self.now_ms + for_ms
         while True:
             deadlines = [deadline for one in self.nodes.values() if (deadline := one.next_deadline()) is not None]
-            at_ms = min([*deadlines, *(flight[0] for flight in self.flying)], default=until_ms)
+            at_ms = min([*deadlines, *(flight[0] for flight in self.flying)], default=until_ms + 1)
             if at_ms > until_ms:
                 break
             self.now_ms = max(self.now_ms, at_ms)
@@ -671,8 +720,6 @@ class Network:
             for one in self.nodes.values():
                 one.tick(self.now_ms)
             self.flush()
-            if not deadlines and not self.flying:
-                break
         self.now_ms = until_ms
 
     @property

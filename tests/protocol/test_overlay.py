@@ -36,11 +36,11 @@ def test_up_to_twelve_nodes_all_are_linked(number: int) -> None:
 def test_beyond_twelve_nodes_a_few_are_chosen_by_chance() -> None:
     everybody = members(13)
     me, others = everybody[0], sorted(everybody[1:])
-    assert overlay.wanted_links(me, everybody, {}, backwards) == others[::-1][:SAMPLED_LINKS]
-    assert (
-        overlay.wanted_links(me, everybody, dict.fromkeys(others[:2], OURS), backwards)
-        == others[:1:-1][: SAMPLED_LINKS - 2]
-    )
+    assert overlay.wanted_links(me, everybody, {}, backwards) == others[::-1][:OWN_LINKS]
+    two = dict.fromkeys(others[:2], OURS)
+    assert overlay.wanted_links(me, everybody, two, backwards) == others[::-1][: OWN_LINKS - 2]
+    own = dict.fromkeys(others[:OWN_LINKS], OURS)
+    assert overlay.wanted_links(me, everybody, own, backwards) == others[::-1][: SAMPLED_LINKS - OWN_LINKS]
     assert overlay.wanted_links(me, everybody, dict.fromkeys(others[:SAMPLED_LINKS], OURS), backwards) == []
     assert overlay.wanted_links(me, everybody, dict.fromkeys(others[:9], OURS), backwards) == []
 
@@ -65,7 +65,7 @@ def test_for_a_silent_peer_another_is_looked_for_and_it_is_not_called_again() ->
 def test_links_to_strangers_and_to_oneself_do_not_count() -> None:
     everybody = members(13)
     linked = {b"s" * 20: OURS, everybody[0]: OURS}
-    assert len(overlay.wanted_links(everybody[0], everybody, linked, backwards)) == SAMPLED_LINKS
+    assert len(overlay.wanted_links(everybody[0], everybody, linked, backwards)) == OWN_LINKS
 
 
 def test_everybody_is_reached_from_everybody_over_sampled_links() -> None:
