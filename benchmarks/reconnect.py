@@ -168,7 +168,7 @@ def listening() -> Iterator[Heard]:
     try:
         yield heard
     finally:
-        messages.write, Link.ask = write, ask  # type: ignore[assignment]
+        messages.write, Link.ask = write, ask  # type: ignore[method-assign]
 
 
 async def come_back(pair: Pair, stays: Running) -> Heard:

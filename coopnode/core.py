@@ -20,6 +20,8 @@ from coopnode.folder import Folder, Lock
 from coopnode.ingest import PARKED, Fate, Ingest, Outcome, head_slot
 from coopnode.membership import Membership
 from coopnode.publisher import Phase, Published, Publisher
+from coopnode.scope import Scope
+from coopnode.scoping import Scoping
 from coopnode.store import Store, Tables, open_store
 from coopnode.world import World
 from protocol import identity as identities
@@ -32,6 +34,7 @@ from protocol.limits import MAX_OPS
 from protocol.quota import Account, Cost, Quota, Tier, head_cost, quota_of, tier_of
 from protocol.records import PROFILE, PROFILE_KEY
 from protocol.roster import Roster
+from protocol.scope import Replica
 from protocol.statements import Statement
 
 P = ParamSpec("P")
@@ -72,6 +75,7 @@ class Core:
         self.world = world
         self.store = store
         self.member_id = keys.identity.member_id
+        self.scoping = Scoping(self.member_id, config)
         self.ingest = Ingest(self.member_id, world.now_ms)
         self.publisher = Publisher(folder, keys, world)
         self.clerk = Clerk(self.ingest, self.publisher, world)
@@ -92,6 +96,16 @@ class Core:
             tables.meta.set(PARKED, None)
             tables.peers.forget_cursors()
         tables.pending.begin_draft()
+        self.settle_scope(tables)
+
+    @property
+    def scope(self) -> Scope:
+        """What is kept of others' catalogues."""
+        return self.scoping.scope
+
+    def settle_scope(self, tables: Tables) -> bool:
+        """Read the settings beside roster and contacts: who is meant? Return whether that has changed."""
+        return self.scoping.settle(tables, self.membership)
 
     def _take_own_log(self, tables: Tables) -> None:
         """Take own identity statements that the key file has and the store has not: a crash came between."""
@@ -327,6 +341,8 @@ class Core:
         if not self.is_member or self.publisher.phase is Phase.HALTED:
             return News()
         fields = {"name": self.config.name, "endpoints": list(endpoints), "relays": []}
+        if self.scope.replica is not Replica.FULL:
+            fields["replica"] = self.scope.replica.value
         for item in tables.items.of_kind(ItemKind.STATEMENT, self.member_id):
             statement = statements.read(item.data)
             if statement.kind == statements.CONTACT and statement.fields == fields:

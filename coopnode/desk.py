@@ -10,21 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from coopnode import keystore
+from coopnode import keystore, notes
 from coopnode.catalog.shelf import Json, Shelf
 from coopnode.connectors.money import format_milli, format_minor
 from coopnode.core import Core, News
 from coopnode.errors import BadInput, NodeError, NotFound
-from coopnode.publisher import Phase
 from coopnode.store import Tables
-from protocol import head as heads
 from protocol import records, statements
 from protocol.errors import Refused
-from protocol.head import Head, Stream
+from protocol.head import Stream
 from protocol.identity import MEMBER_ID_BYTES
 from protocol.limits import STREAM_PUBLIC
-from protocol.pull import author_fault
-from protocol.quota import Quota
 from protocol.records import LISTING, PROFILE, PROFILE_KEY, STOCK
 
 Operation = Callable[..., tuple[Json, News]]
@@ -111,7 +107,12 @@ def stock_set(
     else:
         value["available"] = available
     news = _put(tables, core, [(STOCK, records.stock_key(sku), value)])
-    return {"sku": sku, "quantity_milli": quantity_milli, "available": available, **_publication(tables, core)}, news
+    return {
+        "sku": sku,
+        "quantity_milli": quantity_milli,
+        "available": available,
+        **notes.publication(tables, core),
+    }, news
 
 
 @operation("stock.add")
@@ -124,7 +125,7 @@ def stock_add(
         stock = {"said_ms": core.world.now_ms(), "quantity_milli": quantity_milli}
         rows.append((STOCK, records.stock_key(sku), stock))
     news = _put(tables, core, rows)
-    return {"sku": sku, **_publication(tables, core)}, news
+    return {"sku": sku, **notes.publication(tables, core)}, news
 
 
 @operation("stock.remove")
@@ -135,7 +136,7 @@ def stock_remove(tables: Tables, core: Core, *, sku: str) -> tuple[Json, News]:
         raise NotFound(f"There is no article '{sku}' in your stock.")
     tables.pending.add([(LISTING, key, None), *((STOCK, one, None) for one in _own_stock_keys(tables, core, key))])
     news = core.publish(tables)
-    return {"sku": sku, **_publication(tables, core)}, news
+    return {"sku": sku, **notes.publication(tables, core)}, news
 
 
 @operation("stock.list", reads=True)
@@ -155,7 +156,7 @@ def stock_list(tables: Tables, core: Core, *, limit: int = 1_000, offset: int = 
         _article(tables, core, key, rows[key], waits=key in waiting or records.stock_key(key.decode()) in waiting_stock)
         for key in keys[offset : offset + limit]
     ]
-    return {"total": len(keys), "offset": offset, "articles": shown, **_publication(tables, core)}, News()
+    return {"total": len(keys), "offset": offset, "articles": shown, **notes.publication(tables, core)}, News()
 
 
 @operation("import.begin")
@@ -184,14 +185,14 @@ def import_finish(tables: Tables, core: Core) -> tuple[Json, News]:
     """Publish the import, whole."""
     tables.pending.finish_draft()
     news = core.publish(tables)
-    return _publication(tables, core), news
+    return notes.publication(tables, core), news
 
 
 @operation("profile.set")
 def profile_set(tables: Tables, core: Core, *, profile: Json) -> tuple[Json, News]:
     """Say who this member is: name, address, place, languages."""
     news = _put(tables, core, [(PROFILE, PROFILE_KEY, profile)])
-    return _publication(tables, core), news
+    return notes.publication(tables, core), news
 
 
 # ── votes ─────────────────────────────────────────────────────────────────────────────────────────
@@ -257,6 +258,7 @@ def status(tables: Tables, core: Core) -> tuple[Json, News]:
     """Say how this node stands."""
     held = core.membership
     shelf = Shelf(tables, core)
+    members = [] if held is None else shelf.members()
     own = core.publisher.own_head(tables)
     return {
         "name": core.config.name,
@@ -266,8 +268,9 @@ def status(tables: Tables, core: Core) -> tuple[Json, News]:
         "coop_id": None if held is None else held.coop_id.hex(),
         "is_member": core.is_member,
         "page": None if held is None else held.roster.slot,
-        "members": [] if held is None else shelf.members(),
+        "members": members,
         "coverage": None if held is None else shelf.coverage(),
+        "replica": notes.replica(core, members),
         "own_head": None
         if own is None
         else {"epoch": own.version.epoch, "rev": own.version.rev, "records": own.record_count},
@@ -275,9 +278,9 @@ def status(tables: Tables, core: Core) -> tuple[Json, News]:
         "parked": core.ingest.parked,
         "refused": tables.meta.refusals(),
         "contradictions": len(tables.items.evidence()),
-        "notes": _own_notes(core, own),
-        "faults": _faults(tables, shelf),
-        **_publication(tables, core),
+        "notes": notes.own_notes(core, own),
+        "faults": notes.faults(tables, shelf),
+        **notes.publication(tables, core),
     }, News()
 
 
@@ -287,7 +290,7 @@ def publish_override(tables: Tables, core: Core) -> tuple[Json, News]:
     core.need_membership()
     core.publisher.override(tables, core.membership)
     news = core.look(tables)
-    return _publication(tables, core), news
+    return notes.publication(tables, core), news
 
 
 @operation("takeover")
@@ -298,7 +301,7 @@ def takeover(tables: Tables, core: Core) -> tuple[Json, News]:
     news = core.look(tables)
     if core.publisher.target is not None:
         news.heads.append(core.publisher.target)
-    return _publication(tables, core), news
+    return notes.publication(tables, core), news
 
 
 @operation("key.rotate")
@@ -318,16 +321,6 @@ def key_rotate(
 
 
 # ── inside ────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _faults(tables: Tables, shelf: Shelf) -> list[Json]:
-    """Say which authors have signed what contradicts itself: nobody else is to blame, and only they can mend it."""
-    found = []
-    for stream, head, count, size, desync in tables.catalogue.sums():
-        why = desync or author_fault(heads.read(head), count, size)
-        if why is not None:
-            found.append({"member": stream.member_id.hex(), "name": shelf.name(stream.member_id), "why": why})
-    return found
 
 
 def own_endpoints(core: Core) -> list[str]:
@@ -377,16 +370,6 @@ def _own_stock_keys(tables: Tables, core: Core, key: bytes) -> list[bytes]:
     return sorted(one for one in every if one.startswith(key + b"\0"))
 
 
-def _own_notes(core: Core, own: Head | None) -> list[str]:
-    """Return what the owner should know and mend."""
-    if own is None or core.membership is None:
-        return []
-    quota = core.quota(core.member_id)
-    if quota.fits(own):
-        return []
-    return [f"Your catalogue has {too_large(own, quota)}: the other members do not fetch it."]
-
-
 def _listing_key(sku: str) -> bytes:
     try:
         return records.listing_key(sku)
@@ -409,44 +392,6 @@ def _article(tables: Tables, core: Core, key: bytes, value: bytes, *, waits: boo
         "available": stock.get("available") if quantity is None else quantity > 0,
         "waits": waits,
     }
-
-
-def _publication(tables: Tables, core: Core) -> Json:
-    """Say whether own words leave this node now, and if not, why."""
-    phase = core.publisher.phase
-    why = core.publisher.why
-    if core.membership is None:
-        why = "this node belongs to no co-op yet"
-    elif not core.is_member:
-        why = "this node has not been admitted yet"
-    elif phase is Phase.WAITING:
-        needed = core.publisher.needed(tables, core.membership)
-        why = f"{core.publisher.answers} of {needed} members have answered since the start"
-    elif phase is Phase.BEHIND:
-        why = "a later state of this member was found at another node and is being taken back"
-    elif core.publish_due_ms is not None:
-        wait_s = -(-(core.publish_due_ms - core.world.steady_ms()) // 1000)
-        rule = quota_rule(core.quota(core.member_id), core.over)
-        why = f"your co-op's rule allows {rule}; the rest follows in {max(wait_s, 1)} s"
-    return {"publishing": phase.value, "why": why, "waiting": tables.pending.count()}
-
-
-def quota_rule(quota: Quota, bucket: str) -> str:
-    """Say what a quota allows of one thing; *bucket* is a field of `Cost`."""
-    return {
-        "heads": f"{quota.heads_a_minute:,} publications a minute",
-        "statements": f"{quota.statements_a_minute:,} statements a minute",
-        "ops": f"{quota.ops_a_minute:,} changed records a minute",
-        "bytes": f"{quota.bytes_a_minute:,} bytes a minute",
-    }[bucket]
-
-
-def too_large(head: Head, quota: Quota) -> str:
-    """Say by what a catalogue is larger than its co-op's rule allows."""
-    return (
-        f"{head.record_count:,} records and {head.record_bytes:,} bytes, more than the {quota.records:,} records or "
-        f"{quota.bytes:,} bytes that your co-op's rule allows"
-    )
 
 
 def check_known(name: str) -> Named:

@@ -62,11 +62,23 @@ class Outcome:
     """Our later word of the same slot, for whoever brought an older one."""
 
 
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What heads are read and verified with: the rules' own functions, or the same functions with a memory.
+
+    Whoever runs thousands of nodes in one process (the simulator) need not verify one head a thousand times.
+    """
+
+    read_head: Callable[[bytes], Head] = heads.read
+    verify_head: Callable[[Head, bytes, Identity], None] = heads.verify
+
+
 class Ingest:
     """Judges and keeps. One a node; used by the writer thread only."""
 
-    def __init__(self, member_id: bytes, now_ms: Callable[[], int]) -> None:
+    def __init__(self, member_id: bytes, now_ms: Callable[[], int], tools: Tools | None = None) -> None:
         self._me = member_id
+        self._tools = Tools() if tools is None else tools
         self._now_ms = now_ms
         self._parked: OrderedDict[tuple[ItemKind, bytes], bytes] = OrderedDict()
         self.membership: Membership | None = None
@@ -132,14 +144,14 @@ class Ingest:
                     if identity is None:
                         raise Refused(Reason.UNKNOWN_AUTHOR, "the identity is gone")
                     if kind is ItemKind.HEAD:
-                        heads.verify(heads.read(item.data), membership.coop_id, identity)
+                        self._tools.verify_head(self._tools.read_head(item.data), membership.coop_id, identity)
                     else:
                         statements.verify(statements.read(item.data), membership.coop_id, identity)
                 except Refused:
                     tables.items.remove(item.item_id)
                     dropped.append(item.item_id)
                     if kind is ItemKind.HEAD:
-                        tables.catalogue.drop_head(heads.read(item.data).stream)
+                        tables.catalogue.drop_head(self._tools.read_head(item.data).stream)
         return dropped
 
     def keep_identity(self, tables: Tables, identity: Identity) -> None:
@@ -161,20 +173,20 @@ class Ingest:
                 return self._judge_identity(tables, data)
 
     def _judge_head(self, tables: Tables, data: bytes) -> Outcome:
-        head = heads.read(data)
+        head = self._tools.read_head(data)
         if tables.items.has(head.head_id):
             return Outcome(Fate.KNOWN, head=head)
         membership = self._need_membership()
         identity = membership.identity_of(head.stream.member_id)
         if identity is None:
             raise Refused(Reason.UNKNOWN_AUTHOR, "the author of the head is not known here yet")
-        heads.verify(head, membership.coop_id, identity)
+        self._tools.verify_head(head, membership.coop_id, identity)
         if not membership.roster.is_member(head.stream.member_id):
             raise Refused(Reason.NOT_MEMBER, "the author of the head is not on the roster")
         heads.check_not_future(head, self._now_ms())
         slot = head_slot(head)
         current_data = tables.items.in_slot(ItemKind.HEAD, slot)
-        current = None if current_data is None else heads.read(current_data)
+        current = None if current_data is None else self._tools.read_head(current_data)
         try:
             heads.check_replaces(head, current)
         except Refused as refused:
@@ -354,10 +366,10 @@ class Ingest:
         if kind is ItemKind.HEAD and reason is not Reason.UNKNOWN_AUTHOR:
             # One a stream, the latest: its signature is right. One that nobody has verified must not push
             # out another.
-            head = heads.read(data)
+            head = self._tools.read_head(data)
             place = head_slot(head)
             waiting = self._parked.get((kind, place))
-            if waiting is not None and heads.read(waiting).version > head.version:
+            if waiting is not None and self._tools.read_head(waiting).version > head.version:
                 return
         self._parked[kind, place] = data
         if len(self._parked) > MAX_PARKED:
@@ -368,7 +380,7 @@ class Ingest:
     def _newer(self, tables: Tables, kind: ItemKind, data: bytes) -> bytes | None:
         if kind is not ItemKind.HEAD:
             return None
-        return tables.items.in_slot(kind, head_slot(heads.read(data)))
+        return tables.items.in_slot(kind, head_slot(self._tools.read_head(data)))
 
 
 def head_slot(head: Head) -> bytes:

@@ -24,19 +24,23 @@ from coopnode.gossip.company import Company
 from coopnode.gossip.dialer import Dialer
 from coopnode.gossip.discovery import Discovery
 from coopnode.gossip.forgers import Forgers
+from coopnode.gossip.forwarding import Forwarder
 from coopnode.gossip.gossiper import Gossiper, Incoming
 from coopnode.gossip.joining import keep_applying
+from coopnode.gossip.keeping import lagging, trim
 from coopnode.gossip.link import Link
 from coopnode.gossip.puller import Puller
 from coopnode.gossip.throttle import Throttle
 from coopnode.gossip.walker import Pulled, Staged
 from coopnode.ingest import Outcome
 from coopnode.publisher import Phase
+from coopnode.scope import Scope
 from coopnode.store import StoreError, Tables
 from protocol import head as heads
 from protocol.head import Head, Stream
 from protocol.items import ItemKind
 from protocol.limits import FULL_MESH_MEMBERS
+from protocol.scope import Replica
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -65,6 +69,7 @@ class Node:
         self.throttle = Throttle(self)
         self.forgers = Forgers(self)
         self.gossiper = Gossiper(self)
+        self.forwarder = Forwarder(self, "")
         self.url = ""
         self.failed: asyncio.Future[None] | None = None
         self._writer = ThreadPoolExecutor(1, "writer")
@@ -88,8 +93,10 @@ class Node:
         self._dialer = Dialer(self.core, self.gossiper, next(iter(self.contact_urls), url))
         self._dialer.own_urls.add(url)
         self._dialer.shunned = self.forgers.resting
+        self.forwarder = Forwarder(self, next(iter(self.contact_urls), url))
         company = Company(self.core, self.gossiper, self._dialer.visit)
         await self.follower.start(self._on_writer)
+        await self._trim()
         for name, work in (
             ("batches", self._take_batches()),
             ("look", self._look_now_and_then()),
@@ -171,6 +178,8 @@ class Node:
         self.pass_on(self.throttle.sort(news, came_from, pushed=pushed), came_from, pushed=pushed)
         for published in news.published:
             self.follower.feed(published.head.stream, published.changed, published.change_seq)
+        if any(item.kind is ItemKind.STATEMENT for item in news.items):
+            await self._settle_scope()
         if news.roster_changed:
             log.info("the minute book is at page %d now", self.core.need_membership().roster.slot)
             await self.begin_membership()
@@ -258,20 +267,30 @@ class Node:
         """Whether the body of *head* may be fetched now."""
         return self.throttle.may_fetch(head)
 
+    @property
+    def scope(self) -> Scope:
+        """What is kept here."""
+        return self.core.scope
+
+    def linked(self) -> dict[bytes, Link]:
+        """Return the open links by member."""
+        return self.gossiper.linked()
+
     def links_to_ask(self, author: bytes, offering: list[Link]) -> list[Link]:
         """Return open links in the order in which they should be asked for a stream.
 
         In a small co-op the author's own first: it has it for sure. In a larger one those that offer, then the
-        others by chance, the author last, or all would ask it at once for every word that it says. A peer that has
+        others by chance, the author last, or all would ask it at once for every word that it says. Those that keep
+        everything come before those that keep a part; who keeps nothing is asked for its own alone. A peer that has
         fallen silent comes after all others.
         """
         linked = self.gossiper.linked()
         own = [linked[author]] if author in linked else []
         others = [linked[peer] for peer in self.core.world.shuffle(sorted(linked))]
-        if len(self.core.need_membership().roster.members) <= FULL_MESH_MEMBERS:
-            order = list(dict.fromkeys([*own, *offering, *others]))
-        else:
-            order = [*(one for one in dict.fromkeys([*offering, *others]) if one not in own), *own]
+        rest = [link for link in dict.fromkeys([*offering, *others]) if link.replica is not Replica.LIGHT]
+        rest = [one for one in sorted(rest, key=lambda link: link.replica is not Replica.FULL) if one not in own]
+        small = len(self.core.need_membership().roster.members) <= FULL_MESH_MEMBERS
+        order = [*own, *rest] if small else [*rest, *own]
         return sorted(order, key=lambda link: link.session.is_silent)
 
     def begin_ahead(self, stream: Stream) -> None:
@@ -317,6 +336,7 @@ class Node:
             if self.core.membership is None:
                 continue
             await self.perform(lambda tables: (None, self.core.look(tables)))
+            await self._settle_scope()
             proved, self.gossiper.on_proved = self.gossiper.on_proved, []
             for url, member_id in proved:
                 await self.write(_note_heard, url, member_id, self.core.world.now_ms())
@@ -329,6 +349,28 @@ class Node:
         if due_ms is None:
             return LOOK_SECONDS
         return min(LOOK_SECONDS, max(0.01, (due_ms - self.core.world.steady_ms()) / 1000))
+
+    async def _settle_scope(self) -> None:
+        """A member whom the settings name may have come, or have changed its name: keep and drop accordingly."""
+        if not self.core.config.replica_members:
+            return
+        changed = await self.write(self.core.settle_scope)
+        if changed:
+            await self._trim()
+            for head in await self.read(lagging, self.core.scope):
+                self.puller.want(head, None)
+
+    async def _trim(self) -> None:
+        """Drop what is wanted no more, also from the index, and give its space back to the machine."""
+        dropped = await self.write(trim, self.core.scope)
+        for one in dropped:
+            self.follower.feed(one.stream, one.changed, one.change_seq)
+        if dropped:
+            try:
+                await self._on_writer(self.core.store.shrink)
+            except StoreError as error:
+                # It takes as much room again for a moment; what is free in the file is used again in any case.
+                log.warning("the space of what was dropped could not be given back: %s", error)
 
     def _found(self, url: str, member_id: bytes) -> None:
         """Zeroconf has an address."""

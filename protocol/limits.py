@@ -17,6 +17,7 @@ MAX_IDENTITY_STATEMENTS = 256
 MAX_ENDPOINTS = 8
 MAX_ENDPOINT_BYTES = 256
 MAX_RELAYS = 3
+MAX_REPLICA_BYTES = 16  # the word for how much a node keeps
 
 # 6 records
 MAX_KEY_BYTES = 96
@@ -37,6 +38,8 @@ MAX_TRIE_DEPTH = 64
 CHUNK_ENTRIES = 1024
 MAX_CHUNK_BYTES = 1 * MIB  # unpacked; a single leaf (16 entries of 16 KiB) always fits
 MAX_PROOF_BYTES = 8 * KIB
+MAX_PROVED_BYTES = 1 * MIB  # records with proofs, in one answer
+MAX_PROVED_ROWS = 256
 
 # 8 heads and operations
 MAX_HEAD_BYTES = 512

@@ -19,6 +19,7 @@ from protocol.limits import (
     MAX_ITEMS,
     MAX_OPS_BYTES,
     MAX_RECON_RANGES,
+    MAX_REPLICA_BYTES,
     MAX_SIGNED_BYTES,
     MAX_STREAM,
     MAX_TRIE_DEPTH,
@@ -41,6 +42,7 @@ SIGNED = shape.blob(65, MAX_SIGNED_BYTES)
 STATEMENTS = shape.array(SIGNED, 0, MAX_ITEMS)
 LOG = shape.array(SIGNED, 1, MAX_IDENTITY_STATEMENTS)
 STREAM = shape.integer(0, MAX_STREAM)
+REPLICA = shape.text(1, MAX_REPLICA_BYTES)
 COLLECTION = shape.text(0, MAX_COLLECTION_BYTES)
 BODY = shape.blob(0, MAX_CHUNK_BYTES + 64 * CHUNK_ENTRIES)
 SUMMARY = (("count", U64), ("size", U64), ("hash", HASH))

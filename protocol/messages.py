@@ -34,6 +34,7 @@ from protocol.message_fields import (
     LOG,
     MEMBER,
     NAMES,
+    REPLICA,
     SEGMENT,
     SHORT_ID,
     SHORT_IDS,
@@ -45,6 +46,7 @@ from protocol.message_fields import (
     prefix,
     ranges_of,
 )
+from protocol.scope import Replica
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +82,18 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """First word of an open session: how far my minute book goes, and your own heads as I know them."""
+    """First word of an open session: how far my minute book goes, and your own heads as I know them.
+
+    *replica* is how much I keep (`protocol.scope`); a node that keeps everything may leave it out.
+    """
 
     slot: int
     page_id: bytes
     store_nonce: bytes
     your_heads: list[bytes]
+    replica: str = Replica.FULL
     number: ClassVar[int] = 10
-    checks: ClassVar[tuple[shape.Check, ...]] = (U64, HASH, SHORT_ID, shape.array(HEAD, 0, MAX_STREAM + 1))
+    checks: ClassVar[tuple[shape.Check, ...]] = (U64, HASH, SHORT_ID, shape.array(HEAD, 0, MAX_STREAM + 1), REPLICA)
 
 
 @dataclass(frozen=True, slots=True)
@@ -401,12 +407,23 @@ ANSWER_TO: dict[type[Question], type[Answer]] = {
 }
 
 KINDS: dict[int, Callable[..., Message]] = {kind.number: kind for kind in get_args(Message)}
+MAY_LACK_LAST: tuple[type[Message], ...] = (Status,)
+"""Messages that grew by one item: without it, it has its default. It is left out where it would say no more."""
+_NAMES = {kind.number: tuple(one.name for one in fields(kind)) for kind in get_args(Message)}
+_SHAPES = {kind.number: tuple(zip(_NAMES[kind.number], kind.checks, strict=True)) for kind in get_args(Message)}
+# The shape of a message without its last item, and what that item is then.
+_SHORTER = {kind.number: (_SHAPES[kind.number][:-1], fields(kind)[-1].default) for kind in MAY_LACK_LAST}
+# Kept, because a new Packer reserves a megabyte each time; see `encoding`.
+_pack = msgpack.Packer(use_bin_type=True).pack
 
 
 def write(message: Message) -> bytes:
     """Encode a message."""
-    row = [message.number, *(getattr(message, one.name) for one in fields(message))]
-    return bytes(msgpack.packb(row, use_bin_type=True))
+    names = _NAMES[message.number]
+    row = [message.number, *[getattr(message, name) for name in names]]
+    if message.number in _SHORTER and row[-1] == _SHORTER[message.number][1]:
+        row.pop()
+    return bytes(_pack(row))
 
 
 def read(data: bytes) -> Message:
@@ -423,7 +440,9 @@ def read(data: bytes) -> Message:
     kind: Any = KINDS.get(row[0])
     if kind is None:
         raise Refused(Reason.UNKNOWN_KIND, f"message {row[0]} is not known here")
-    names = [one.name for one in fields(kind)]
-    shape.row(row[1:], tuple(zip(names, kind.checks, strict=True)))
+    table = _SHAPES[row[0]]
+    if row[0] in _SHORTER and len(row) == len(table):
+        table = _SHORTER[row[0]][0]
+    shape.row(row[1:], table)
     message: Message = kind(*row[1:])
     return message

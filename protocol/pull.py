@@ -3,7 +3,8 @@
 Sans-I/O: it says what to ask and what to keep, the node asks and keeps. Every chunk it hands out has been
 traced to the signed root, so it may be stored at once, and a broken-off walk resumes where it stopped.
 The thing to understand: a walk only descends where the peer's subtree differs from ours, so cold
-replication, repair and "catch up after a week" are one mechanism. Specification, section 9.4.
+replication, repair and "catch up after a week" are one mechanism. Whoever keeps a part walks that part alone,
+and keeps the signed summaries of the rest. Specification, sections 9.4 and 9.9.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from protocol.limits import (
 )
 from protocol.messages import GetOps, Nodes, WalkTrie
 from protocol.records import check_collection
+from protocol.scope import Wants, elsewhere, everything
 from protocol.trie import EMPTY, EMPTY_HASH, Summary
 
 _STATE = shape.array(
@@ -77,17 +79,23 @@ def author_fault(head: Head, records: int, size: int) -> str | None:
 class Walk:
     """Descent from a signed state root to the chunks that differ from ours.
 
-    Call `questions`, send each, hand every answer to `receive`; it is over when `done`.
+    Call `questions`, send each, hand every answer to `receive`; it is over when `done`. *held* are the collections
+    whose records we hold, *wants* says of which ones we want to.
     """
 
-    def __init__(self, head: Head, held: Mapping[str, Summary], summary_of: SummaryOf) -> None:
+    def __init__(
+        self, head: Head, held: Mapping[str, Summary], summary_of: SummaryOf, wants: Wants = everything
+    ) -> None:
         self.head = head
         self.collections: dict[str, Summary] | None = None
+        self.elsewhere: dict[str, Summary] = {}
+        """What the author signed about the collections that are not wanted; known with `collections`."""
         self.author_fault: str | None = None
         """Set once the list of collections is here, if the head's own numbers contradict it: the root that the
         author signed holds, so what comes is kept, but the stream is desync and no peer is to blame. Spec 9.4."""
         self._held = dict(held)
         self._summary_of = summary_of
+        self._wants = wants
         self._wanted: deque[tuple[str, str]] = deque()
         self._expected: dict[tuple[str, str], Summary] = {}
         self._asked_state = False
@@ -201,8 +209,9 @@ class Walk:
         self.collections = state
         records, size = sum(one.count for one in state.values()), sum(one.size for one in state.values())
         self.author_fault = author_fault(self.head, records, size)
+        self.elsewhere = elsewhere(state, self._wants)
         changes = []
-        for name in sorted({*state, *self._held}):
+        for name in sorted({*state, *self._held} - self.elsewhere.keys()):
             changes.extend(self._compare(name, "", state.get(name, EMPTY), self._held.get(name, EMPTY)))
         return changes
 

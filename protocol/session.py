@@ -16,6 +16,7 @@ are judged by the node, not here. Nothing is allowed that the table does not lis
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 
@@ -152,11 +153,28 @@ class Me:
     instance: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What a session reads and signs with: the rules' own functions, or the same functions with a memory.
+
+    Whoever runs thousands of sessions in one process (the simulator) remembers what was read and verified before.
+    """
+
+    read: Callable[[bytes], Message] = messages.read
+    read_identity: Callable[[bytes], IdentityStatement] = identities.read
+    sign: Callable[[str, bytes, bytes, bytes], Signed] = signing.sign
+    verify: Callable[[Signed, str, bytes, bytes], None] = signing.verify
+
+
+TOOLS = Tools()
+
+
 class Session:
     """State of one link; see the module's text. *nonce* is 32 random bytes that nobody has seen before."""
 
-    def __init__(self, me: Me, role: Role, nonce: bytes, now_ms: int) -> None:
+    def __init__(self, me: Me, role: Role, nonce: bytes, now_ms: int, tools: Tools = TOOLS) -> None:
         self._me = me
+        self._tools = tools
         self._role = role
         self._out: deque[bytes] = deque()
         self._out_bytes = 0
@@ -193,7 +211,7 @@ class Session:
         self._heard_ms = now_ms
         self.is_silent = False
         try:
-            message = messages.read(data)
+            message = self._tools.read(data)
             if not isinstance(message, Ping | Pong):
                 self._busy_ms = now_ms
             if not isinstance(message, TURNS[self.state]):
@@ -322,7 +340,7 @@ class Session:
             raise Refused(Reason.WRONG_COOP, "the peer belongs to another co-op")
         if hello.instance == self._me.instance or hello.nonce == self._mine.nonce:
             raise Refused(Reason.SAME_NODE, "this node has called itself")
-        identity = identities.fold([identities.read(one) for one in hello.log], hello.member_id)
+        identity = identities.fold([self._tools.read_identity(one) for one in hello.log], hello.member_id)
         self._theirs, self._their_identity = hello, identity
         if self._role is Role.LISTENER:
             self._write(self._mine)
@@ -335,7 +353,7 @@ class Session:
         assert self._their_identity is not None
         body = self._transcript(by_us=False)
         current: IdentityStatement = self._their_identity.current
-        signing.verify(Signed(proof.signature, body), WHAT_LINK, self._me.coop_id, current.key)
+        self._tools.verify(Signed(proof.signature, body), WHAT_LINK, self._me.coop_id, current.key)
         self.state = State.OPEN
         self._pinged_ms = now_ms
         return [Opened(self._their_identity, self._theirs.instance)]
@@ -386,7 +404,7 @@ class Session:
         self._out_bytes += len(data) + MESSAGE_BYTES
 
     def _prove(self) -> bytes:
-        return signing.sign(WHAT_LINK, self._me.coop_id, self._transcript(by_us=True), self._me.seed).signature
+        return self._tools.sign(WHAT_LINK, self._me.coop_id, self._transcript(by_us=True), self._me.seed).signature
 
     def _transcript(self, *, by_us: bool) -> bytes:
         """Both hellos in the order dialer, listener, and who is speaking: nothing of it can be replayed."""

@@ -28,6 +28,7 @@ from protocol.limits import (
     MAX_NAME_BYTES,
     MAX_OPTIONS,
     MAX_RELAYS,
+    MAX_REPLICA_BYTES,
     MAX_SIGNED_BYTES,
     MAX_STATEMENT_BYTES,
     MAX_TEXT_BYTES,
@@ -75,6 +76,7 @@ KINDS: dict[str, Kind] = {
             "endpoints": shape.array(_endpoint, 0, MAX_ENDPOINTS),
             "relays": shape.array(_MEMBER, 0, MAX_RELAYS),
         },
+        optional={"replica": shape.text(1, MAX_REPLICA_BYTES)},
         extra=True,
     ),
     PROPOSAL: Kind(

@@ -91,10 +91,7 @@ def test_every_setting_is_documented_with_its_default() -> None:
         for cells in (line.split("|") for line in text_of("configuration.md").splitlines())
         if len(cells) == 6 and cells[1].strip().startswith("`") and not cells[1].strip().endswith("PORT`")
     }
-    written = {
-        one.name: f'"{one.default}"' if isinstance(one.default, str) else str(one.default).lower()
-        for one in dataclasses.fields(config.Config)
-    }
+    written = {one.name: config.written(one.default) for one in dataclasses.fields(config.Config)}
     assert {name: default for name, default in rows.items() if name in written} == written
     assert {name for name in rows if name.islower() and re.fullmatch(r"[a-z_]+", name)} - {"setting"} == set(written)
 

@@ -180,7 +180,7 @@ class Follower:
             if changed.removed:
                 self.index.remove(stream.member_id, changed.removed)
             unfed = [one for one in (*changed.fresh_chunks, *changed.replaced_chunks) if one not in fed]
-            if self._put_chunks(stream, unfed, fresh=not fed and not changed.replaced_chunks):
+            if not changed.gone and self._put_chunks(stream, unfed, fresh=not fed and not changed.replaced_chunks):
                 self._put(stream, changed.put.items(), fresh=False)
             else:
                 for job in self.rebuilding(stream):

@@ -77,6 +77,8 @@ class _Card:
     shown: Json
     as_of_ms: int | None
     complete: bool
+    elsewhere: bool
+    """Whether its listings, or their stock, are not kept here."""
 
 
 @dataclass(slots=True)
@@ -87,6 +89,8 @@ class _Facts:
     names: dict[bytes, str] | None = None
     dates_ms: list[int] | None = None
     """When each member whose catalogue is complete here has said so, the oldest first."""
+    elsewhere: int = 0
+    """Members whose listings are not kept here; known with `dates_ms`."""
     heads: dict[bytes, Head | None] = field(default_factory=dict)
     cards: dict[bytes, _Card] = field(default_factory=dict)
     listings: dict[tuple[bytes, str], Json] = field(default_factory=dict)
@@ -134,6 +138,20 @@ class Shelf:
             if len(self._facts.listings) >= KEPT_RECORDS:
                 self._facts.listings.clear()
             self._facts.listings[place] = shown
+        return self._aged(shown)
+
+    def of_elsewhere(self, head: Head, sku: str, listing: bytes, stock: bytes | None) -> Json | None:
+        """Return a listing that another node has sent, in the same form; None where it breaks the rules.
+
+        That the records are those of *head* has been checked.
+        """
+        said = _read_record(LISTING, records.listing_key(sku), listing)
+        if said is None:
+            return None
+        counted = None if stock is None else _read_record(STOCK, records.stock_key(sku), stock)
+        return self._aged(self._listing_of(head, sku, said, counted))
+
+    def _aged(self, shown: Json) -> Json:
         stock = [one | {"age_s": self._age_s(one["said_ms"])} for one in shown["stock"]]
         return shown | {"stock": stock, "age_s": self._age_s(shown["as_of_ms"])}
 
@@ -165,12 +183,19 @@ class Shelf:
         ids = () if held is None else tuple(held.roster.members)
         if self._facts.dates_ms is None:
             cards = [self._card(member_id) for member_id in ids]
+            self._facts.elsewhere = sum(one.elsewhere for one in cards)
             self._facts.dates_ms = sorted(one.as_of_ms for one in cards if one.complete and one.as_of_ms is not None)
         return {
             "members": len(ids),
             "complete": len(self._facts.dates_ms),
             "older_than_a_day": bisect_left(self._facts.dates_ms, self._now_ms - DAY_MS),
+            "replica": self._core.scope.replica.value,
+            "not_kept": self._facts.elsewhere,
         }
+
+    def lacks(self, member_id: bytes) -> bool:
+        """Whether this member's listings, or their stock, are not kept here."""
+        return self._card(member_id).elsewhere
 
     def turns(self) -> tuple[int, int]:
         """How many polls have opened and how many have closed by now: what is shown of them changes with it."""
@@ -250,19 +275,27 @@ class Shelf:
         head = None if held is None or held.head is None else _read_head(held.head)
         summaries = {} if held is None or held.head is None else held.summaries
         latest = self._tables.items.in_slot(ItemKind.HEAD, stream.member_id + bytes([stream.number]))
-        complete = latest is not None and held is not None and held.head == latest
+        signed = None if latest is None else _read_head(latest)
+        kept = {} if held is None or held.head is None else held.elsewhere
+        complete = latest is not None and held is not None and held.head == latest and not kept
         as_of_ms = None if head is None else head.said_ms
         shown: Json = {
             "member": member_id.hex(),
             "name": self.name(member_id),
             "listings": summaries[LISTING].count if LISTING in summaries else 0,
             "records": sum(one.count for one in summaries.values()),
+            "signed_records": None if signed is None else signed.record_count,
+            "elsewhere": sorted(kept),
             "state_root": None if head is None else head.state_root.hex(),
             "as_of_ms": as_of_ms,
             "complete": complete,
             "profile": {} if head is None else self._profile(stream),
         }
-        return _Card(shown, as_of_ms, complete)
+        # What is still on its way is not elsewhere, but for nodes that will never fetch it.
+        never = (
+            head is None and signed is not None and signed.record_count > 0 and not self._core.scope.pulls(member_id)
+        )
+        return _Card(shown, as_of_ms, complete, never or not {LISTING, STOCK}.isdisjoint(kept))
 
     def _head(self, member_id: bytes) -> Head | None:
         """Return the head of the state that is held here."""
@@ -282,33 +315,20 @@ class Shelf:
         listing = None if head is None else self._record(stream, LISTING, key)
         if head is None or listing is None:
             return None
+        return self._listing_of(head, sku, listing, self._record(stream, STOCK, records.stock_key(sku)))
+
+    def _listing_of(self, head: Head, sku: str, listing: Json, stock: Json | None) -> Json:
+        """Return what a listing and its stock at the member's main place say, all but their ages."""
         return {
-            "member": member_id.hex(),
-            "member_name": self.name(member_id),
+            "member": head.stream.member_id.hex(),
+            "member_name": self.name(head.stream.member_id),
             "sku": sku,
             **_shown(listing, LISTING_FIELDS),
             "price": _price(listing),
-            "stock": self._stock(stream, sku, head),
+            "stock": [] if stock is None else [_stock(stock, head)],
             "as_of_ms": head.said_ms,
             "state_root": head.state_root.hex(),
         }
-
-    def _stock(self, stream: Stream, sku: str, head: Head) -> list[Json]:
-        """Return the stock of an article at the member's main place."""
-        stock = self._record(stream, STOCK, records.stock_key(sku))
-        if stock is None:
-            return []
-        quantity = stock.get("quantity_milli")
-        return [
-            {
-                "location": "",
-                "quantity_milli": quantity,
-                "quantity": None if quantity is None else format_milli(quantity),
-                "available": stock["available"] if quantity is None else quantity > 0,
-                # A date after its own head's would stay young for ever.
-                "said_ms": min(stock["said_ms"], head.said_ms),
-            }
-        ]
 
     def _profile(self, stream: Stream) -> Json:
         return _shown(self._record(stream, PROFILE, PROFILE_KEY) or {}, PROFILE_FIELDS)
@@ -316,12 +336,7 @@ class Shelf:
     def _record(self, stream: Stream, collection: str, key: bytes) -> Json | None:
         """Return a record that keeps the rules, or None."""
         value = self._tables.catalogue.get(stream, collection, key)
-        if value is None:
-            return None
-        try:
-            return records.read(collection, key, value)
-        except Refused:
-            return None
+        return None if value is None else _read_record(collection, key, value)
 
     def _age_s(self, said_ms: int) -> int:
         return max(0, (self._now_ms - said_ms) // 1000)
@@ -336,6 +351,25 @@ def _shown(record: Mapping[str, Any], names: Iterable[str]) -> Json:
     if "pictures" in shown:
         shown["pictures"] = [one.hex() for one in shown["pictures"]]
     return shown
+
+
+def _read_record(collection: str, key: bytes, value: bytes) -> Json | None:
+    try:
+        return records.read(collection, key, value)
+    except Refused:
+        return None
+
+
+def _stock(stock: Json, head: Head) -> Json:
+    quantity = stock.get("quantity_milli")
+    return {
+        "location": "",
+        "quantity_milli": quantity,
+        "quantity": None if quantity is None else format_milli(quantity),
+        "available": stock["available"] if quantity is None else quantity > 0,
+        # A date after its own head's would stay young for ever.
+        "said_ms": min(stock["said_ms"], head.said_ms),
+    }
 
 
 def _price(listing: Json) -> Json | None:

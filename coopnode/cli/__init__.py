@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from coopnode import __version__
-from coopnode.cli import coop, demo, importing, keys, node, running, searching, setup, stock, sync, vote
+from coopnode.cli import coop, demo, importing, keys, node, running, searching, setup, simulating, stock, sync, vote
 from coopnode.cli.root import Root, State, shows_example
 from coopnode.folder import ENVIRONMENT, Folder, default_folder
 
@@ -50,6 +50,7 @@ for command in (
     setup.profile,
     keys.key,
     demo.demo,
+    simulating.simulate,
 ):
     main.add_command(command)
 stock.stock.add_command(importing.import_)

@@ -29,6 +29,7 @@ def status(state: State, *, as_json: bool) -> None:
     own = answer["own_head"]
     if own is not None:
         show.line(f"Published: {show.many(own['records'], 'record')}, version {own['epoch']}.{own['rev']}")
+    _keeps(answer["replica"])
     if answer["runs"]:
         show.line(f"Linked to {show.many(answer['peers'], 'peer')}.")
     show.fetching(answer)
@@ -43,6 +44,25 @@ def status(state: State, *, as_json: bool) -> None:
     show.members(answer["members"])
 
 
+def _keeps(replica: dict[str, Any]) -> None:
+    """Say what kind of replica this node is, and what it holds."""
+    if replica["kind"] == "light":
+        show.line("Keeps: heads only (replica = light), no other member's catalogue; buyers' questions are passed on.")
+    elif replica["kind"] == "scoped":
+        chosen = [
+            f"{what} {', '.join(replica[what])}" for what in ("members", "regions", "collections") if replica[what]
+        ]
+        if replica["max_records"]:
+            chosen.append(f"no catalogue of more than {show.many(replica['max_records'], 'record')}")
+        show.line(f"Keeps: a part (replica = scoped): {'; '.join(chosen) or 'everything'}.")
+        show.line(
+            f"Of {show.many(replica['others'], 'other member')} {replica['whole']} are here whole, "
+            f"{replica['records']:,} of {show.many(replica['signed_records'], 'record')}."
+        )
+    for one in replica["problems"]:
+        show.note(f"Setting 'replica_members': {one}.")
+
+
 @click.command()
 @json_option
 @shows_example("coopnode peers")
@@ -53,7 +73,7 @@ def peers(state: State, *, as_json: bool) -> None:
     if as_json:
         show.as_json(answer)
         return
-    columns = ("peer", "member", "url", "since", ">in", ">out")
+    columns = ("peer", "member", "keeps", "url", "since", ">in", ">out")
     show.table(columns, [_peer(one) for one in answer["peers"]])
     show.line(
         f"Linked to {show.many(len(answer['peers']), 'peer')}; known are "
@@ -65,7 +85,8 @@ def peers(state: State, *, as_json: bool) -> None:
 
 def _peer(one: dict[str, Any]) -> tuple[str, ...]:
     since = show.moment(one["since_ms"]) if one["since_ms"] else ""
-    return one["name"], one["member"][:12], one["url"] or "", since, f"{one['bytes_in']:,}", f"{one['bytes_out']:,}"
+    moved = (f"{one['bytes_in']:,}", f"{one['bytes_out']:,}")
+    return one["name"], one["member"][:12], one["replica"], one["url"] or "", since, *moved
 
 
 @click.command()

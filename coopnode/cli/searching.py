@@ -26,6 +26,8 @@ def search(state: State, words: tuple[str, ...], limit: int, offset: int, *, as_
     if answer["listings"]:
         show.table(("title", ">price", ">stock", "said", "seller", "sku"), [row(one) for one in answer["listings"]])
     show.line(f"{show.many(answer['total'], 'listing')} found{_rest(answer)}.{_coverage(answer['coverage'])}")
+    if answer.get("note"):
+        show.note(answer["note"])
 
 
 def row(listing: dict[str, Any]) -> tuple[str, str, str, str, str, str]:
@@ -42,6 +44,6 @@ def _rest(answer: dict[str, Any]) -> str:
 
 
 def _coverage(coverage: dict[str, Any]) -> str:
-    if coverage["complete"] >= coverage["members"]:
+    if coverage["complete"] >= coverage["members"] or coverage["replica"] != "full":
         return ""
     return f" Only {coverage['complete']} of {coverage['members']} members' catalogues are complete here."

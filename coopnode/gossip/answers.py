@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from coopnode.gossip.puller import stored_segment
+from coopnode.core import Core
+from coopnode.gossip.bridge import stored_segment
 from coopnode.store import Tables
 from coopnode.store.catalogue import Held
 from protocol import head as heads
@@ -23,6 +24,7 @@ from protocol.messages import (
     Question,
     Reconcile,
     Since,
+    Status,
     WalkTrie,
 )
 
@@ -91,8 +93,8 @@ def _items_by_id(tables: Tables, question: GetItems) -> Items:
 
 def _ops(tables: Tables, question: GetOps) -> Ops:
     held = tables.catalogue.held(Stream(question.member_id, question.stream))
-    if held is None or held.head is None:
-        return Ops(question.request, None, [])
+    if held is None or held.head is None or held.elsewhere:
+        return Ops(question.request, None, [])  # of a part there is no bridge for others
     segments: list[list[object]] = []
     size = 0
     if heads.read(held.head).version.epoch == question.epoch:
@@ -111,7 +113,9 @@ def _nodes(tables: Tables, question: WalkTrie) -> Nodes:
     if heads.read(held.head).state_root != question.state_root:
         return Nodes(question.request, held.head, b"", [])
     if not question.collection:
-        return Nodes(question.request, None, trie.state_body(held.summaries), [])
+        return Nodes(question.request, None, trie.state_body(held.state), [])
+    if question.collection in held.elsewhere:
+        return Nodes(question.request, None, b"", [])  # not here: whoever keeps it is to be asked
     return Nodes(question.request, None, b"", _items(tables, held, question))
 
 
@@ -142,3 +146,11 @@ def _pages(tables: Tables, question: GetPages) -> Pages:
             break
     identities = [item.data for item in tables.items.of_kind(ItemKind.IDENTITY)][:MAX_ITEMS]
     return Pages(question.request, len(pages) < len(found) or len(found) == MAX_ITEMS, pages, identities)
+
+
+def status_for(tables: Tables, core: Core, peer: bytes) -> Status:
+    """Say to *peer* where we stand."""
+    roster = core.need_membership().roster
+    own = [item.data for item in tables.items.of_kind(ItemKind.HEAD, peer)]
+    nonce = tables.meta.get("store_nonce") or bytes(8)
+    return Status(roster.slot, roster.page_id, nonce, own[:16], core.scope.replica.value)

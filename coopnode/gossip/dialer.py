@@ -98,7 +98,7 @@ class Dialer:
 
     def look(self) -> None:
         """Begin the tries that are due now."""
-        addresses = self._core.store.read(_addresses)
+        addresses = self._core.store.read(known_addresses)
         now_ms = self._core.world.steady_ms()
         self._forget(addresses, now_ms)
         membership = self._core.need_membership()
@@ -146,7 +146,7 @@ class Dialer:
             return False
         now_ms = self._core.world.steady_ms()
         busy_urls = {link.url for link in self._gossiper.links} | set(self._dialing) | self.own_urls
-        addresses = self._core.store.read(_addresses)
+        addresses = self._core.store.read(known_addresses)
         invited = [one.url for one in addresses if source_of(one.source) is Source.OWNER]
         for address in sorted((one for one in addresses if one.member_id == member_id), key=self._turn):
             source = source_of(address.source)
@@ -234,7 +234,7 @@ def _claim(address: Address) -> tuple[Source, bytes | None]:
     return source_of(address.source), address.member_id
 
 
-def _addresses(tables: Tables) -> list[Address]:
+def known_addresses(tables: Tables) -> list[Address]:
     """Return all known addresses: those noted, and those in members' contact statements.
 
     Several members may claim one URL: each claim stands for itself, so that nobody can take another's away.

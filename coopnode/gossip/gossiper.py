@@ -15,16 +15,17 @@ from functools import partial
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from coopnode.core import Core
-from coopnode.gossip.answers import answer
+from coopnode.gossip.answers import answer, status_for
 from coopnode.gossip.catchup import hear_out
 from coopnode.gossip.forgers import Forgers
 from coopnode.gossip.gate import Full, Gate
+from coopnode.gossip.keeping import lagging
 from coopnode.gossip.link import Link, NoAnswer, Socket, open_session
-from coopnode.gossip.puller import Puller, lagging
+from coopnode.gossip.puller import Puller
 from coopnode.gossip.spreading import Spreading
 from coopnode.gossip.throttle import Throttle
 from coopnode.ingest import Fate, Outcome, object_id
-from coopnode.membership import Membership, settled_id
+from coopnode.membership import settled_id
 from coopnode.publisher import Phase
 from coopnode.store import Tables
 from protocol import head as heads
@@ -37,6 +38,7 @@ from protocol.items import ItemKind
 from protocol.limits import MAX_REQUESTS_UNDER_WAY, REQUEST_MS
 from protocol.messages import Busy, GetPages, Graft, Have, Pages, Ping, Pong, Prune, Put, Status, Twin
 from protocol.overlay import LinkOf, has_room
+from protocol.scope import read_replica
 from protocol.session import Closed, Me, Opened, Received, Role, Silent
 
 P = ParamSpec("P")
@@ -150,7 +152,7 @@ class Gossiper:
         """Tell all peers how far our minute book goes: it has a new page."""
         for peer, link in self.linked().items():
             if link in self.spreading:
-                link.send(await self._home.read(_status, self._core.need_membership(), peer))
+                link.send(await self._home.read(status_for, self._core, peer))
 
     async def stop(self) -> None:
         """Say goodbye on all links."""
@@ -210,7 +212,7 @@ class Gossiper:
             return
         if link.url is not None:
             self.on_proved.append((link.url, link.peer))
-        link.send(await self._home.read(_status, self._core.need_membership(), link.peer))
+        link.send(await self._home.read(status_for, self._core, link.peer))
         try:
             await asyncio.wait_for(link.judged.wait(), JUDGED_SECONDS)
         except TimeoutError:
@@ -238,7 +240,7 @@ class Gossiper:
         """The peer has said where it stands: catch up with its book, then judge it, then go on."""
         try:
             assert link.peer is not None
-            link.store_nonce = status.store_nonce
+            link.store_nonce, link.replica = status.store_nonce, read_replica(status.replica)
             if status.slot > self._core.need_membership().roster.slot:
                 await self._fetch_pages(link)
             if link.judged.is_set():
@@ -330,7 +332,7 @@ class Gossiper:
 
     async def _pull_what_lags(self, link: Link) -> None:
         """Fetch the bodies of all heads that are ahead of the states that we hold."""
-        behind = await self._home.read(lagging, self._core.member_id)
+        behind = await self._home.read(lagging, self._core.scope)
         if self._core.publisher.phase is Phase.BEHIND and self._core.publisher.target is not None:
             behind.append(self._core.publisher.target)
         for head in behind:
@@ -434,12 +436,6 @@ async def _guarded(work: Coroutine[Any, Any, Any]) -> None:
 
 
 # ── in a transaction ──────────────────────────────────────────────────────────────────────────────
-
-
-def _status(tables: Tables, membership: Membership, peer: bytes) -> Status:
-    own = [item.data for item in tables.items.of_kind(ItemKind.HEAD, peer)]
-    nonce = tables.meta.get("store_nonce") or bytes(8)
-    return Status(membership.roster.slot, membership.roster.page_id, nonce, own[:16])
 
 
 def _count_refusal(tables: Tables, reason: Reason, detail: str, now_ms: int) -> None:

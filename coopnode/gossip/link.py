@@ -19,6 +19,7 @@ from coopnode.world import World
 from protocol.errors import Reason
 from protocol.limits import MAX_MESSAGE_BYTES, MAX_RETRY_MS, MIB
 from protocol.messages import Answer, Message, Question
+from protocol.scope import Replica
 from protocol.session import (
     MESSAGE_BYTES,
     Answered,
@@ -85,6 +86,8 @@ class Link:
         self.instance: bytes | None = None
         self.store_nonce: bytes | None = None
         """Of the peer's store, as its latest status says."""
+        self.replica = Replica.FULL
+        """How much of others' catalogues the peer keeps, as its latest status says."""
         self.opened_ms = 0
         self.judged = asyncio.Event()
         """Set when the peer has been found to be a member and hears of news."""

@@ -10,41 +10,41 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from coopnode.core import Core
-from coopnode.gossip import walker
+from coopnode.gossip import bridge, parts, walker
+from coopnode.gossip.bridge import Segments, TooMuch
+from coopnode.gossip.keeping import in_step, wants_of
 from coopnode.gossip.link import Link, NoAnswer
 from coopnode.gossip.progress import Fetching
 from coopnode.gossip.walker import Pulled, Walking
-from coopnode.ingest import head_slot
+from coopnode.scope import Scope
 from coopnode.store import Tables
 from coopnode.store.catalogue import Held
-from coopnode.store.tries import Changed
-from protocol import chunks, pull
 from protocol import head as heads
-from protocol.chunks import OpsSummary
-from protocol.encoding import decode, encode, inflate
+from protocol import pull
 from protocol.errors import Reason, Refused
 from protocol.head import Head, Stream
-from protocol.items import ItemKind
-from protocol.limits import MAX_OPS_BYTES, MIB
-from protocol.messages import Ops
+from protocol.messages import Answer, Nodes, Ops, Question
+from protocol.pull import Walk
+from protocol.scope import Replica, everything
 
 P = ParamSpec("P")
 T = TypeVar("T")
+AnswerT = TypeVar("AnswerT", bound=Answer)
 log = logging.getLogger(__name__)
 STREAMS_AT_ONCE = 4
 ROUNDS = 8
+WALKS = 3
+"""To one head: the profile that the first brings may make more of the same state wanted."""
 FIRST_WAIT_MS = 250
 LONGEST_WAIT_MS = 60_000
 OTHER_SECONDS = 1.0
 """Who has not given the operations by then is not waited for alone: the next peer is asked too."""
-MAX_OPS_UNPACKED = 16 * MIB
-"""What is unpacked of one answer of operations; beyond, walking is cheaper, and nobody fills the memory."""
 BIG_RECORDS = 1_000
 """A catalogue of so many records is worth a line in the log."""
 
@@ -76,10 +76,6 @@ class Wanted:
     """Set when there is a later head, or somebody else offers it: no need to wait any longer."""
 
 
-class TooMuch(Exception):
-    """The operations of one answer unpack to more than is taken at once."""
-
-
 class Way(Enum):
     """What an answer to the question for operations leads to."""
 
@@ -106,8 +102,8 @@ class Puller:
         """What the walks that have ended have brought, since the start of the node."""
 
     def want(self, head: Head, link: Link | None) -> None:
-        """Somebody has *head*: bring its state here, if its author's quota allows that now."""
-        if not self._home.may_fetch(head):
+        """Somebody has *head*: bring here what is kept of its state, if its author's quota allows that now."""
+        if not self._home.may_fetch(head) or not self._home.scope.pulls(head.stream.member_id):
             return
         wanted = self._wanted.setdefault(head.stream, Wanted(head))
         if head.version > wanted.head.version:
@@ -129,10 +125,10 @@ class Puller:
         walking = {stream: one for stream, walk in self.walks.items() if (one := walk.progress) is not None}
         others = [wanted.head for stream, wanted in self._wanted.items() if stream not in walking]
         counts = await self._home.read(_counts, [head.stream for head in others])
-        waiting = [
-            Fetching(head.stream, head.record_count, max(0, head.record_count - count), 0, 0, 0, 0.0, under_way=False)
-            for head, count in zip(others, counts, strict=True)
-        ]
+        waiting = []
+        for head, (here, elsewhere) in zip(others, counts, strict=True):
+            records = max(0, head.record_count - elsewhere)
+            waiting.append(Fetching(head.stream, records, max(0, records - here), 0, 0, 0, 0.0, under_way=False))
         return [*walking.values(), *waiting]
 
     @property
@@ -198,16 +194,16 @@ class Puller:
         finally:
             self._in_line -= 1
         try:
-            held = await self._home.write(_open_stream, target.stream)
+            held, done, whole = await self._home.write(_look, target, self._home.scope)
             if held.head is not None and held.desync is None:
                 current = heads.read(held.head)
-                if current.version > target.version or current.head_id == target.head_id:
+                if current.version > target.version or done:
                     return True, 0, False
-                if current.version < target.version and current.version.epoch == target.version.epoch:
-                    way, links = await self._by_ops(target, current, links)
-                    if way is Way.THERE:
+                if _may_bridge(current, target):
+                    way, links = await (self._by_ops if whole else self._by_part)(target, current, links)
+                    if way is Way.THERE and (whole or await self._home.write(in_step, self._home.scope, target)):
                         return True, 0, False
-            return await self._by_walk(target, links)
+            return await self._by_walks(target, links)
         finally:
             self._slots.release()
 
@@ -220,25 +216,31 @@ class Puller:
         except TimeoutError:
             return
 
-    async def _by_ops(self, head: Head, current: Head, links: Sequence[Link]) -> tuple[Way, list[Link]]:
-        """Ask one after the other for the operations to *head*; a slow one is not waited for alone.
+    async def _ask_around(
+        self,
+        links: Sequence[Link],
+        question: Question,
+        kind: type[AnswerT],
+        use: Callable[[Link, AnswerT], Awaitable[Way]],
+    ) -> tuple[Way, list[Link]]:
+        """Put a question to one after the other until *use* can go on with an answer; a slow one is not waited for.
 
         Return where that has led, and who is left that may hold the state.
         """
         now_ms = self._home.core.world.steady_ms()
         rest = deque(one for one in links if one.is_open and one.busy_until_ms <= now_ms)
         left = [one for one in links if one.is_open]
-        asked: dict[asyncio.Task[Ops], Link] = {}
+        asked: dict[asyncio.Task[AnswerT], Link] = {}
         try:
             while rest or asked:
                 if rest:
                     link = rest.popleft()
-                    asked[asyncio.create_task(link.ask(pull.get_ops(head, current.version.rev), Ops))] = link
+                    asked[asyncio.create_task(link.ask(question, kind))] = link
                 seconds = OTHER_SECONDS if rest else None
                 done, _ = await asyncio.wait(asked, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     link = asked.pop(task)
-                    way = await self._use_ops(head, current, link, task)
+                    way = await _used(link, task, use)
                     if way in (Way.THERE, Way.WALK):
                         return way, left
                     left.remove(link)
@@ -250,41 +252,97 @@ class Puller:
             await asyncio.gather(*asked, return_exceptions=True)
         return Way.WALK, left
 
-    async def _use_ops(self, head: Head, current: Head, link: Link, task: asyncio.Task[Ops]) -> Way:
-        try:
-            return await self._apply(head, current, link, task.result())
-        except NoAnswer as error:
-            log.debug("%r could not give operations: %s", link, error)
-        except Refused as refused:
-            log.warning("%r gave operations that were refused: %s", link, refused)
-            link.close(refused.reason, refused.detail)
-        return Way.NOTHING
+    async def _by_ops(self, head: Head, current: Head, links: Sequence[Link]) -> tuple[Way, list[Link]]:
+        """Bring a whole state from *current* to *head* by its operations."""
 
-    async def _apply(self, head: Head, current: Head, link: Link, answer: Ops) -> Way:
+        async def use(link: Link, answer: Ops) -> Way:
+            return await self._apply(head, current, link, answer)
+
+        return await self._ask_around(links, pull.get_ops(head, current.version.rev), Ops, use)
+
+    async def _by_part(self, head: Head, current: Head, links: Sequence[Link]) -> tuple[Way, list[Link]]:
+        """Bring what is kept of a state from *current* to *head*: by its state body, then by operations if need be."""
+        walk, question = await self._home.write(parts.begin, head, self._home.scope)
+
+        async def use_state(link: Link, answer: Nodes) -> Way:
+            if answer.state:
+                walk.receive(question, answer)
+                return await self._advance(walk, current, [])  # often nothing has changed of what is kept
+            if answer.head is None:
+                return Way.NOTHING
+            await self._home.hear(answer.head, link)
+            return Way.BEHIND
+
+        async def use_ops(link: Link, answer: Ops) -> Way:
+            theirs = await self._standing(head, link, answer)
+            if isinstance(theirs, Way):
+                return theirs
+            segments: Segments = [(rev, bodies) for rev, bodies in answer.segments if rev <= head.version.rev]
+            return await self._advance(walk, current, segments)
+
+        way, links = await self._ask_around(links, question, Nodes, use_state)
+        if way is Way.THERE or walk.collections is None:
+            return way, links
+        return await self._ask_around(links, pull.get_ops(head, current.version.rev), Ops, use_ops)
+
+    async def _advance(self, walk: Walk, current: Head, segments: Segments) -> Way:
+        """Apply the operations of a part, and keep the state body for the rest."""
+        try:
+            changed, change_seq = await self._home.write(parts.advance, walk, current, segments)
+        except Refused as refused:
+            if refused.reason is not Reason.ROOT_MISMATCH:
+                raise
+            return Way.WALK
+        await self._follow_up(Pulled(walk.head.stream, changed, change_seq), segments)
+        return Way.THERE
+
+    async def _standing(self, head: Head, link: Link, answer: Ops) -> Head | Way:
+        """Return the head to which the operations of an answer should lead; if they cannot, where to go from here."""
         if answer.head is None:
-            return Way.NOTHING
+            # Who keeps a part gives no operations, and may yet have what is wanted.
+            return Way.BEHIND if link.replica is Replica.SCOPED else Way.NOTHING
         theirs = await self._home.hear(answer.head, link)
         if theirs is None or theirs.stream != head.stream or theirs.version < head.version:
             return Way.BEHIND
-        if not answer.segments:
-            return Way.WALK
+        return theirs if answer.segments else Way.WALK
+
+    async def _apply(self, head: Head, current: Head, link: Link, answer: Ops) -> Way:
+        theirs = await self._standing(head, link, answer)
+        if isinstance(theirs, Way):
+            return theirs
         segments: Segments = [(rev, bodies) for rev, bodies in answer.segments]
         try:
-            result = await self._home.write(_apply_ops, theirs, current, segments)
+            changed, change_seq = await self._home.write(bridge.advance, theirs, current, segments)
         except TooMuch:
             return Way.WALK
         except Refused as refused:
             if refused.reason is not Reason.ROOT_MISMATCH:
                 raise
-            if _is_signed(theirs, current, segments):
+            if bridge.is_signed(theirs, current, segments):
                 # The author's own operations do not lead to its own root: its fault, not the peer's.
-                await self._home.write(_set_desync, theirs.stream)
+                await self._home.write(bridge.set_desync, theirs.stream)
             log.warning("operations did not lead to the signed root: walking the trie")
             return Way.WALK
+        await self._follow_up(Pulled(theirs.stream, changed, change_seq), segments)
+        return Way.THERE
+
+    async def _follow_up(self, result: Pulled, segments: Segments) -> None:
         await self._home.pulled(result)
         self.records_in += sum(len(one.put) + len(one.removed) for one in result.changed.values())
-        self.bytes_in += sum(len(bytes_of) for _, bodies in answer.segments for _, bytes_of in bodies)
-        return Way.THERE
+        self.bytes_in += sum(len(body) for _, bodies in segments for _, body in bodies if isinstance(body, bytes))
+
+    async def _by_walks(self, head: Head, links: Sequence[Link]) -> tuple[bool, int, bool]:
+        """Walk until what is kept of the state of *head* is here; return what `_bring_in_turn` does."""
+        some_came = False
+        for _ in range(WALKS):
+            there, retry_ms, came = await self._by_walk(head, links)
+            some_came |= came
+            if not there:
+                return False, retry_ms, some_came
+            # The profile may only now say where its member lies.
+            if await self._home.write(in_step, self._home.scope, head):
+                return True, 0, some_came
+        return False, 0, some_came
 
     async def _by_walk(self, head: Head, links: Sequence[Link]) -> tuple[bool, int, bool]:
         """Walk to *head*; return what `_bring_in_turn` does."""
@@ -303,91 +361,40 @@ class Puller:
         return there, walking.retry_ms, walking.bytes_in > 0
 
 
+async def _used(link: Link, task: asyncio.Task[AnswerT], use: Callable[[Link, AnswerT], Awaitable[Way]]) -> Way:
+    try:
+        return await use(link, task.result())
+    except NoAnswer as error:
+        log.debug("%r could not help to bring a catalogue forward: %s", link, error)
+    except Refused as refused:
+        log.warning("%r gave an answer that was refused: %s", link, refused)
+        link.close(refused.reason, refused.detail)
+    return Way.NOTHING
+
+
 # ── in a reader's snapshot ────────────────────────────────────────────────────────────────────────
 
 
-def lagging(tables: Tables, me: bytes) -> list[Head]:
-    """Return the heads of others whose state we do not hold."""
-    found = []
-    for item in tables.items.of_kind(ItemKind.HEAD):
-        head = heads.read(item.data)
-        if head.stream.member_id == me or tables.items.in_slot(ItemKind.HEAD, head_slot(head)) != item.data:
-            continue  # our own, or kept as evidence beside the one that holds
-        held = tables.catalogue.held(head.stream)
-        if held is None or held.head != item.data:
-            found.append(head)
-    return found
-
-
-def _counts(tables: Tables, streams: Sequence[Stream]) -> list[int]:
-    """Return how many records we hold of each stream."""
-    held = [tables.catalogue.held(stream) for stream in streams]
-    return [0 if one is None else sum(summary.count for summary in one.summaries.values()) for one in held]
+def _counts(tables: Tables, streams: Sequence[Stream]) -> list[tuple[int, int]]:
+    """Return of each stream how many records we hold, and how many of it are not kept here."""
+    counts = []
+    for held in map(tables.catalogue.held, streams):
+        both = ({}, {}) if held is None else (held.summaries, held.elsewhere)
+        here, elsewhere = (sum(one.count for one in summaries.values()) for summaries in both)
+        counts.append((here, elsewhere))
+    return counts
 
 
 # ── in the writer's transaction ───────────────────────────────────────────────────────────────────
 
 
-Segments = list[tuple[int, list[list[object]]]]
-"""[(rev, [[collection, deflated body], ...]), ...]"""
-
-
-def _open_stream(tables: Tables, stream: Stream) -> Held:
-    return tables.catalogue.open_stream(stream)
-
-
-def _set_desync(tables: Tables, stream: Stream) -> None:
-    held = tables.catalogue.open_stream(stream)
-    tables.catalogue.set_desync(held, "the author's operations do not lead to its signed root")
-
-
-def _apply_ops(tables: Tables, head: Head, current: Head, segments: Segments) -> Pulled:
+def _look(tables: Tables, head: Head, scope: Scope) -> tuple[Held, bool, bool]:
+    """Return what we hold of a stream, whether that is all we want of *head*, and whether both are whole."""
     held = tables.catalogue.open_stream(head.stream)
-    if held.head != current.signed.to_bytes():
-        raise Refused(Reason.ROOT_MISMATCH, "the state has changed meanwhile")
-    changed: dict[str, Changed] = {}
-    since_rev = current.version.rev
-    unpacked = 0
-    for rev, packed in segments:
-        bodies = _inflated(packed)
-        unpacked += sum(map(len, bodies.values()))
-        if unpacked > MAX_OPS_UNPACKED:
-            raise TooMuch
-        ops = chunks.read_ops(bodies)
-        if (since_rev, rev) == (head.since_rev, head.version.rev) and chunks.summarise_ops(bodies) != _promised(head):
-            raise Refused(Reason.OPS_MISMATCH, "the operations are not those that the author signed")
-        held, now_changed = tables.catalogue.apply(held, ops)
-        for name, one in now_changed.items():
-            changed.setdefault(name, Changed()).add(one)
-        tables.catalogue.keep_ops(held, head.version.epoch, since_rev, rev, encode([list(pair) for pair in packed]))
-        since_rev = rev
-    if held.root != head.state_root:
-        raise Refused(Reason.ROOT_MISMATCH, "the operations do not lead to the signed root")
-    return Pulled(head.stream, changed, tables.catalogue.set_head(held, head.signed.to_bytes()))
+    whole = not held.elsewhere and wants_of(tables, scope, head) is everything
+    return held, in_step(tables, scope, head), whole
 
 
-def _inflated(packed: list[list[object]]) -> dict[str, bytes]:
-    """Unpack the bodies of one segment, all within one bound; their shape has been checked with the message."""
-    bodies: dict[str, bytes] = {}
-    left = MAX_OPS_BYTES
-    for name, body in packed:
-        assert isinstance(body, bytes)
-        bodies[str(name)] = inflate(body, left)
-        left -= len(bodies[str(name)])
-    return bodies
-
-
-def _promised(head: Head) -> OpsSummary:
-    return OpsSummary(head.ops_root, head.ops_count, head.ops_bytes)
-
-
-def _is_signed(head: Head, current: Head, segments: Segments) -> bool:
-    """Whether the operations that failed are exactly those that the author signed to follow *current*."""
-    if len(segments) != 1 or head.since_rev != current.version.rev:
-        return False
-    return chunks.summarise_ops(_inflated(segments[0][1])) == _promised(head)
-
-
-def stored_segment(rev: int, bodies: bytes) -> list[object]:
-    """Return kept operations in the form in which they travel."""
-    return [rev, decode(bodies, 2 * MAX_OPS_BYTES)]
+def _may_bridge(current: Head, head: Head) -> bool:
+    """Whether operations may lead from one to the other."""
+    return current.version < head.version and current.version.epoch == head.version.epoch

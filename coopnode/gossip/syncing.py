@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 
 from coopnode.gossip import progress
 from coopnode.gossip.gossiper import Gossiper
+from coopnode.gossip.keeping import lagging
 from coopnode.gossip.link import Link
 from coopnode.gossip.progress import Fetching, Totals
-from coopnode.gossip.puller import Home, Puller, lagging
+from coopnode.gossip.puller import Home, Puller
 from coopnode.publisher import Phase
 from protocol.head import Head
 
@@ -86,7 +87,7 @@ class Syncing:
 
     async def _lacking(self) -> list[Head]:
         core = self.home.core
-        behind = await self.home.read(lagging, core.member_id)
+        behind = await self.home.read(lagging, core.scope)
         if core.publisher.phase is Phase.BEHIND and core.publisher.target is not None:
             behind.append(core.publisher.target)
         return behind

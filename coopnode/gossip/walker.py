@@ -13,8 +13,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
+from coopnode.gossip.keeping import wants_of
 from coopnode.gossip.link import Link, NoAnswer, PeerBusy
 from coopnode.gossip.progress import Fetching, Pace
+from coopnode.scope import Scope
 from coopnode.store import Tables
 from coopnode.store.tries import Changed
 from coopnode.world import World
@@ -42,6 +44,10 @@ LOOK_SECONDS = 5.0
 
 class Home(Protocol):
     """What walking needs of the node that it belongs to."""
+
+    @property
+    def scope(self) -> Scope:
+        """What is kept here."""
 
     async def write(self, function: Callable[Concatenate[Tables, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run in the writer's transaction."""
@@ -113,7 +119,7 @@ class Walking:
             return None
         return Fetching(
             self.walk.head.stream,
-            records=sum(one.count for one in self.walk.collections.values()),
+            records=sum(one.count for name, one in self.walk.collections.items() if name not in self.walk.elsewhere),
             missing=self.walk.missing_count,
             records_in=self.records_in,
             bytes_in=self.bytes_in,
@@ -251,8 +257,8 @@ class Walking:
 
 
 async def begin(home: Home, world: World, head: Head, others_wait: Callable[[], bool]) -> Walking:
-    """Begin a walk to *head* from what we hold of its stream."""
-    walk, cold = await home.write(_begin_walk, head)
+    """Begin a walk to *head*, as far as it is kept here, from what we hold of its stream."""
+    walk, cold = await home.write(_begin_walk, head, home.scope)
     if cold:
         home.begin_ahead(head.stream)
     return Walking(home, world, walk, others_wait)
@@ -276,14 +282,15 @@ def _unstage(tables: Tables, stream: Stream) -> None:
     tables.catalogue.unstage(tables.catalogue.open_stream(stream))
 
 
-def _begin_walk(tables: Tables, head: Head) -> tuple[Walk, bool]:
+def _begin_walk(tables: Tables, head: Head, scope: Scope) -> tuple[Walk, bool]:
     """Begin a walk from what we hold of the stream now; say whether there are no listings among it."""
     held = tables.catalogue.open_stream(head.stream)
 
     def summary_of(collection: str, prefix: str) -> Summary:
         return tables.catalogue.staged_or_held(held, collection, prefix)
 
-    return Walk(head, held.summaries, summary_of), LISTING not in held.summaries
+    walk = Walk(head, held.summaries, summary_of, wants_of(tables, scope, head))
+    return walk, LISTING not in held.summaries
 
 
 def _stage(tables: Tables, walk: Walk, question: WalkTrie, answer: Nodes) -> tuple[list[Staged], int]:
@@ -300,7 +307,9 @@ def _stage(tables: Tables, walk: Walk, question: WalkTrie, answer: Nodes) -> tup
 
 def _commit_walk(tables: Tables, walk: Walk) -> Pulled:
     held = tables.catalogue.open_stream(walk.head.stream)
-    held, changed = tables.catalogue.commit_staged(held)
+    held, changed = tables.catalogue.commit_staged(held, walk.elsewhere)
+    if walk.elsewhere:
+        tables.catalogue.drop_ops(held)
     if held.root != walk.head.state_root:
         raise Refused(Reason.ROOT_MISMATCH, "what was fetched does not add up to the signed root")
     return Pulled(held.stream, changed, tables.catalogue.set_head(held, walk.head.signed.to_bytes()))

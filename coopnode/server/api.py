@@ -19,7 +19,7 @@ from coopnode.catalog.shelf import Json, Memory, Shelf
 from coopnode.errors import BadInput, NodeError, NotFound
 from coopnode.membership import Membership
 from coopnode.node import Node
-from coopnode.server import standing
+from coopnode.server import asking, standing
 from coopnode.store import Tables
 
 MAX_LIMIT = 100
@@ -41,17 +41,32 @@ def routes(node: Node, memory: Memory) -> Iterator[web.RouteDef]:
 
     async def listings(request: web.Request) -> web.Response:
         """Search the co-op's catalogue: `q`, `limit`, `offset`."""
-        text = query_text(request)
-        limit = number(request, "limit", 20, 1, MAX_LIMIT)
-        offset = number(request, "offset", 0, 0, MAX_OFFSET)
-        return await reply(
-            request, lambda _, shelf: shelf.results(node.follower.search(text, limit, offset), limit, offset)
-        )
+        text, limit, offset = search_asked(request)
+        passed = None if only_here(request) else await asking.search(node, memory, text, limit, offset)
+        if passed is not None:
+            return fresh(passed)
+        return await reply(request, lambda _, shelf: asking.results(node, shelf, text, limit, offset))
 
     async def listing(request: web.Request) -> web.Response:
         """Return one listing of one member."""
         member_id, sku = listing_named(request)
-        return await reply(request, lambda _, shelf: found_listing(shelf, member_id, sku))
+        passed = None if only_here(request) else await asking.listing(node, memory, member_id, sku)
+        if passed is not None:
+            return fresh(passed)
+        return await reply(request, lambda _, shelf: asking.found_listing(shelf, member_id, sku))
+
+    async def proved_listings(request: web.Request) -> web.Response:
+        """Search, and return what is found with proofs: `q`, `limit`, `offset`."""
+        need_coop(node)
+        text, limit, offset = search_asked(request)
+        passes_on = not only_here(request)
+        return packed(await asking.proved_search(node, memory, text, limit, offset, passes_on=passes_on))
+
+    async def proved_listing(request: web.Request) -> web.Response:
+        """Return one listing with its proof, or the proof that there is none: `member`, `sku`."""
+        need_coop(node)
+        member_id, sku = desk.read_member_id(request.query.get("member", "")), request.query.get("sku", "")
+        return packed(await asking.proved_listing(node, memory, member_id, sku, passes_on=not only_here(request)))
 
     async def members(request: web.Request) -> web.Response:
         """Return members and how complete their catalogues are here."""
@@ -136,6 +151,8 @@ def routes(node: Node, memory: Memory) -> Iterator[web.RouteDef]:
 
     yield from _readable("/api/v1/listings", listings)
     yield from _readable("/api/v1/listings/{member}/{sku:.*}", listing)
+    yield from _readable("/api/v1/proved/listings", proved_listings)
+    yield from _readable("/api/v1/proved/listing", proved_listing)
     yield from _readable("/api/v1/members", members)
     yield from _readable("/api/v1/members/{member}", member)
     yield from _readable("/api/v1/proposals", proposals)
@@ -173,12 +190,25 @@ def listing_named(request: web.Request) -> tuple[bytes, str]:
     return desk.read_member_id(request.match_info["member"]), request.match_info["sku"] or request.query.get("sku", "")
 
 
-def found_listing(shelf: Shelf, member_id: bytes, sku: str) -> Json:
-    """Return a listing. Raises NotFound."""
-    found = shelf.listing(member_id, sku)
-    if found is None:
-        raise NotFound("This member has no such article, as far as is known here.")
-    return found
+def search_asked(request: web.Request) -> tuple[str, int, int]:
+    """Read what is searched for: text, limit and offset."""
+    limit = number(request, "limit", 20, 1, MAX_LIMIT)
+    return query_text(request), limit, number(request, "offset", 0, 0, MAX_OFFSET)
+
+
+def only_here(request: web.Request) -> bool:
+    """Whether the asker wants what is kept here and nothing else: so do nodes that pass a question on."""
+    return number(request, "here", 0, 0, 1) == 1
+
+
+def fresh(value: Json) -> web.Response:
+    """Answer with what another node has said just now: no tag of ours names it."""
+    return web.Response(text=to_json(value), content_type="application/json", headers={"Cache-Control": "no-store"})
+
+
+def packed(body: bytes) -> web.Response:
+    """Answer with records and their proofs."""
+    return web.Response(body=body, content_type="application/msgpack", headers={"Cache-Control": "no-cache"})
 
 
 def need_coop(node: Node) -> Membership:
@@ -208,6 +238,7 @@ def node_status(node: Node, tables: Tables, shelf: Shelf) -> Json:
         "coop_id": None if held is None else held.coop_id.hex(),
         "page": None if held is None else held.roster.slot,
         "frontier": tables.items.frontier().hex(),
+        "replica": node.core.scope.replica.value,
         "coverage": shelf.coverage(),
         "searchable": node.follower.done_seq >= shelf.mark.change,
     }

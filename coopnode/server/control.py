@@ -26,7 +26,8 @@ from coopnode.gossip.joining import join
 from coopnode.gossip.progress import Fetching, Totals
 from coopnode.gossip.syncing import Syncing
 from coopnode.node import Node
-from coopnode.server import standing
+from coopnode.server import asking, standing
+from coopnode.server.api import MAX_LIMIT
 from coopnode.store import StoreError, Tables
 
 MAX_REQUEST_BYTES = 64 * 1024 * 1024
@@ -108,10 +109,11 @@ class Control:
 
     async def _search(self, text: str, limit: int = 20, offset: int = 0) -> Json:
         node = self._node
+        passed = await asking.search(node, self._memory, text, min(limit, MAX_LIMIT), offset)
+        if passed is not None:
+            return passed
         return await node.read(
-            lambda tables: Shelf(tables, node.core, self._memory).results(
-                node.follower.search(text, limit, offset), limit, offset
-            )
+            lambda tables: asking.results(node, Shelf(tables, node.core, self._memory), text, limit, offset)
         )
 
     async def _peers(self) -> Json:
@@ -132,6 +134,7 @@ class Control:
             "peers": len(linked),
             "fetching": await self._fetching(fetching),
             "totals": _totals(progress.totals(fetching)),
+            "forwarded": dict(self._node.forwarder.counts),
             "searchable": self._node.follower.done_seq >= changed,
             **await self._standing(),
         }
@@ -212,6 +215,7 @@ async def peers(node: Node) -> list[Json]:
             "member": member_id.hex(),
             "name": name,
             "url": link.url,
+            "replica": link.replica.value,
             "since_ms": link.opened_ms,
             "bytes_in": link.bytes_in,
             "bytes_out": link.bytes_out,

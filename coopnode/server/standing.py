@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from coopnode import desk
+from coopnode import notes
 from coopnode.catalog.shelf import Json, Shelf
 from coopnode.gossip.forgers import Dropped
 from coopnode.gossip.throttle import Waiting
@@ -66,13 +66,13 @@ def _waiting(taken: Picture, one: Waiting, node: Node, shelf: Shelf) -> Json:
     name = shelf.name(one.author) if one.author else "Applicants"
     quota = node.core.quota(one.author)
     if one.what == "heads":
-        rule = desk.quota_rule(quota, "heads")
+        rule = notes.quota_rule(quota, "heads")
         text = (
-            f"{name} publishes more than your co-op's rule allows ({rule}, {desk.quota_rule(quota, 'ops')}, "
-            f"{desk.quota_rule(quota, 'bytes')}): its latest word is taken in {_seconds(one.wait_ms)} s."
+            f"{name} publishes more than your co-op's rule allows ({rule}, {notes.quota_rule(quota, 'ops')}, "
+            f"{notes.quota_rule(quota, 'bytes')}): its latest word is taken in {_seconds(one.wait_ms)} s."
         )
     else:
-        rule = desk.quota_rule(quota, "statements")
+        rule = notes.quota_rule(quota, "statements")
         text = f"{name} has said more than your co-op's rule allows ({rule}): {one.count} wait to be passed on."
     return {
         "member": one.author.hex() or None,
@@ -86,7 +86,7 @@ def _waiting(taken: Picture, one: Waiting, node: Node, shelf: Shelf) -> Json:
 def _too_large(head: Head, node: Node, shelf: Shelf) -> Json:
     member_id = head.stream.member_id
     name = shelf.name(member_id)
-    rule = desk.too_large(head, node.core.quota(member_id))
+    rule = notes.too_large(head, node.core.quota(member_id))
     return {
         "member": member_id.hex(),
         "name": name,

@@ -1,5 +1,7 @@
 """The state that we hold of each stream: its head, its collections, and operations for followers.
 
+A node that keeps a part knows the other collections by what the author signed about them (`elsewhere`): so the
+root of a state is the signed one, whether all of its records are here or not.
 Never decides whether a head is right: `ingest` and `puller` do, with the roots that come from here.
 """
 
@@ -26,10 +28,16 @@ KEPT_OPS = 4_096
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """A row of the table: where a collection's chunks hang, and its summary."""
+    """A row of the table: where a collection's chunks hang, its summary, and whether its records are here."""
 
     collection_id: int
     summary: Summary
+    here: bool = True
+
+    @property
+    def stored(self) -> Summary:
+        """The summary of the records that are here."""
+        return self.summary if self.here else EMPTY
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +51,24 @@ class Held:
     desync: str | None
 
     @property
-    def summaries(self) -> dict[str, Summary]:
-        """Collection name -> summary, without empty ones."""
+    def state(self) -> dict[str, Summary]:
+        """Collection name -> summary, without empty ones: the whole state, wherever its records are."""
         return {name: one.summary for name, one in self.collections.items() if one.summary.count}
 
     @property
+    def summaries(self) -> dict[str, Summary]:
+        """The same of the collections whose records are here."""
+        return {name: one.summary for name, one in self.collections.items() if one.here and one.summary.count}
+
+    @property
+    def elsewhere(self) -> dict[str, Summary]:
+        """The same of those whose records are not kept here: as the author signed them."""
+        return {name: one.summary for name, one in self.collections.items() if not one.here}
+
+    @property
     def root(self) -> bytes:
-        """The state root of what we hold."""
-        return trie.state_root(self.summaries)
+        """The state root: of what is here, and of what was signed about the rest."""
+        return trie.state_root(self.state)
 
 
 class Catalogue:
@@ -74,16 +92,18 @@ class Catalogue:
         if row is None:
             return None
         collections = {
-            name: Collection(collection_id, Summary(count, size, root))
-            for collection_id, name, count, size, root in self._db.execute(
-                "SELECT id, name, count, size, root FROM collection WHERE stream_id = ?", (row[0],)
+            name: Collection(collection_id, Summary(count, size, root), bool(here))
+            for collection_id, name, count, size, root, here in self._db.execute(
+                "SELECT id, name, count, size, root, here FROM collection WHERE stream_id = ?", (row[0],)
             )
         }
         return Held(row[0], stream, row[1], collections, row[2])
 
-    def streams(self) -> list[Held]:
-        """Return all streams of which we hold a state."""
-        rows = self._db.execute("SELECT member_id, number FROM stream WHERE head IS NOT NULL ORDER BY id").fetchall()
+    def streams(self, *, begun: bool = False) -> list[Held]:
+        """Return all streams of which we hold a state; with *begun* also those of which we have begun to fetch one."""
+        rows = self._db.execute(
+            "SELECT member_id, number FROM stream WHERE head IS NOT NULL OR ? ORDER BY id", (begun,)
+        ).fetchall()
         return [held for member_id, number in rows if (held := self.held(Stream(member_id, number))) is not None]
 
     def sums(self) -> Iterator[tuple[Stream, bytes, int, int, str | None]]:
@@ -143,12 +163,12 @@ class Catalogue:
     def summary(self, held: Held, collection: str, prefix: str) -> Summary:
         """Return the summary of any subtree that we hold."""
         found = held.collections.get(collection)
-        return EMPTY if found is None else self._tries.summary(found.collection_id, found.summary.hash, prefix)
+        return EMPTY if found is None else self._tries.summary(found.collection_id, found.stored.hash, prefix)
 
     def entries(self, held: Held, collection: str, prefix: str) -> bytes:
         """Return the entries under *prefix*."""
         found = held.collections.get(collection)
-        return b"" if found is None else self._tries.entries(found.collection_id, found.summary.hash, prefix)
+        return b"" if found is None else self._tries.entries(found.collection_id, found.stored.hash, prefix)
 
     def node(self, held: Held, collection: str, prefix: str) -> bytes | list[Summary]:
         """Return a subtree to send: a chunk where it fits into one, else its sixteen children."""
@@ -157,7 +177,7 @@ class Catalogue:
         if found is None or (summary.count <= CHUNK_ENTRIES and summary.size <= MAX_CHUNK_BYTES):
             if found is None:
                 return b""
-            return self._tries.packed_chunk(found.collection_id, found.summary.hash, prefix)
+            return self._tries.packed_chunk(found.collection_id, found.stored.hash, prefix)
         return [self.summary(held, collection, prefix + nibble) for nibble in trie.HEX]
 
     # ── changing ──────────────────────────────────────────────────────────────────────────────────
@@ -174,7 +194,7 @@ class Catalogue:
         changed: dict[str, Changed] = {}
         for name, changes in ops.items():
             collection = self._open_collection(held, name)
-            summary, changed[name] = self._tries.apply(collection.collection_id, collection.summary.hash, changes)
+            summary, changed[name] = self._tries.apply(collection.collection_id, collection.stored.hash, changes)
             self._set_summary(collection.collection_id, summary)
         return self._again(held), changed
 
@@ -192,13 +212,44 @@ class Catalogue:
         staged = self._tries.staged_summary(found.collection_id, prefix)
         return staged if staged is not None else self.summary(held, collection, prefix)
 
-    def commit_staged(self, held: Held) -> tuple[Held, dict[str, Changed]]:
-        """Put staged subtrees in place; return what we hold then and what changed in each collection."""
-        changed: dict[str, Changed] = {}
+    def commit_staged(
+        self, held: Held, elsewhere: Mapping[str, Summary] | None = None
+    ) -> tuple[Held, dict[str, Changed]]:
+        """Put staged subtrees in place; return what we hold then and what changed in each collection.
+
+        Of the collections *elsewhere* nothing is kept but what the author signed.
+        """
+        elsewhere = elsewhere or {}
+        held, changed = self.put_elsewhere(held, elsewhere)
         for name, collection in held.collections.items():
-            summary, changed[name] = self._tries.commit_staged(collection.collection_id, collection.summary.hash)
-            self._set_summary(collection.collection_id, summary)
+            if name not in elsewhere:
+                summary, changed[name] = self._tries.commit_staged(collection.collection_id, collection.stored.hash)
+                self._set_summary(collection.collection_id, summary)
         return self._again(held), changed
+
+    def put_elsewhere(self, held: Held, elsewhere: Mapping[str, Summary]) -> tuple[Held, dict[str, Changed]]:
+        """Drop the records of these collections and keep what the author signed; return what changed for readers."""
+        changed: dict[str, Changed] = {}
+        for name, signed in elsewhere.items():
+            collection = self._open_collection(held, name)
+            if collection.here:
+                self._delete_records(collection.collection_id)
+                changed[name] = Changed(gone=True)
+            self._set_summary(collection.collection_id, signed, here=False)
+        return (self._again(held) if elsewhere else held), changed
+
+    def drop_records(self, held: Held) -> dict[str, Changed]:
+        """Drop all that is here of a stream, also which head it belonged to; return what changed for readers."""
+        for collection in held.collections.values():
+            self._delete_records(collection.collection_id)
+        for table in ("ops", "collection"):
+            self._db.execute(f"DELETE FROM {table} WHERE stream_id = ?", (held.stream_id,))
+        self.drop_head(held.stream)
+        return {name: Changed(gone=True) for name in held.collections}
+
+    def drop_ops(self, held: Held) -> None:
+        """Drop the operations kept of a stream: a part of it bridges nothing for others."""
+        self._db.execute("DELETE FROM ops WHERE stream_id = ?", (held.stream_id,))
 
     def unstage(self, held: Held) -> None:
         """Throw away what is staged."""
@@ -267,15 +318,25 @@ class Catalogue:
             (held.stream_id, name, EMPTY_HASH),
         )
         row = self._db.execute(
-            "SELECT id, count, size, root FROM collection WHERE stream_id = ? AND name = ?", (held.stream_id, name)
+            "SELECT id, count, size, root, here FROM collection WHERE stream_id = ? AND name = ?",
+            (held.stream_id, name),
         ).fetchone()
-        return Collection(row[0], Summary(*row[1:]))
+        return Collection(row[0], Summary(*row[1:4]), bool(row[4]))
 
-    def _set_summary(self, collection_id: int, summary: Summary) -> None:
+    def _set_summary(self, collection_id: int, summary: Summary, *, here: bool = True) -> None:
         self._db.execute(
-            "UPDATE collection SET count = ?, size = ?, root = ? WHERE id = ?",
-            (summary.count, summary.size, summary.hash, collection_id),
+            "UPDATE collection SET count = ?, size = ?, root = ?, here = ? WHERE id = ?",
+            (summary.count, summary.size, summary.hash, here, collection_id),
         )
+
+    def _delete_records(self, collection_id: int) -> None:
+        for table in ("chunk_entries", "chunk_body"):
+            self._db.execute(
+                f"DELETE FROM {table} WHERE chunk_id IN (SELECT id FROM chunk WHERE collection_id = ?)",
+                (collection_id,),
+            )
+        for table in ("chunk", "recent"):
+            self._db.execute(f"DELETE FROM {table} WHERE collection_id = ?", (collection_id,))
 
     def _again(self, held: Held) -> Held:
         again = self.held(held.stream)

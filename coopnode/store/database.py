@@ -106,6 +106,21 @@ class Store:
         finally:
             tables.connection.execute("ROLLBACK")
 
+    def shrink(self) -> None:
+        """Give unused pages back to the machine, where they are a fair part of the file. Takes as long as a copy."""
+        with self._write_lock:
+            connection = self._writer.connection
+            free, pages = (
+                connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("freelist_count", "page_count")
+            )
+            if free * 4 < pages:
+                return
+            try:
+                connection.execute("VACUUM")
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            except sqlite3.Error as error:
+                raise _explain(error, self.path) from error
+
     def close(self) -> None:
         """Close all connections; the write-ahead log is folded into the database."""
         with self._write_lock:

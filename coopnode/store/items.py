@@ -93,6 +93,13 @@ class Items:
         """Return the statements grouped under *topic*: `kind` name or proposal id."""
         return list(self._select("WHERE kind = ? AND topic = ? ORDER BY seq", (ItemKind.STATEMENT.value, topic)))
 
+    def last_on_topic(self, topic: bytes) -> int:
+        """Return the seq of the latest arrival under *topic*, 0 for none."""
+        row = self._connection.execute(
+            "SELECT coalesce(max(seq), 0) FROM item WHERE kind = ? AND topic = ?", (ItemKind.STATEMENT.value, topic)
+        ).fetchone()
+        return int(row[0])
+
     def last_seq(self) -> int:
         """Return the seq of the latest arrival ever, 0 for none."""
         row = self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'item'").fetchone()

@@ -128,6 +128,12 @@ def m001_first_tables(db: Any) -> None:
     _run(db, FIRST)
 
 
+@migrations()
+def m002_partial_states(db: Any) -> None:
+    """A collection may be known by its signed summary alone: its records are not kept here."""
+    _run(db, "ALTER TABLE collection ADD COLUMN here INTEGER NOT NULL DEFAULT 1")
+
+
 def _run(db: Any, statements: str) -> None:
     """Run statements one at a time: executescript would end the migration's transaction."""
     for statement in statements.split(";"):

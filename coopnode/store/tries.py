@@ -50,6 +50,8 @@ class Changed:
     replaced_chunks: list[int] = field(default_factory=list)
     put: dict[bytes, bytes] = field(default_factory=dict)
     removed: list[bytes] = field(default_factory=list)
+    gone: bool = False
+    """All that was here went at once, and is not listed."""
 
     def add(self, later: Changed) -> None:
         """Take over what changed after this."""

@@ -80,6 +80,12 @@ class Shop:
         """Run one command with --json and return its answer."""
         return json.loads(self.cli(*words, "--json"))
 
+    def sets(self, **settings: str) -> None:
+        """Write settings as TOML; they hold from the next start on."""
+        config = self.home / "config.toml"
+        lines = [line for line in config.read_text().splitlines() if line.split(" = ")[0] not in settings]
+        config.write_text("\n".join([*lines, *(f"{name} = {value}" for name, value in settings.items()), ""]))
+
     def op(self, operation: str, **arguments: Any) -> Any:
         """Ask the running node as a command does, without starting one: a process costs more than its question."""
         node = Running.find(Folder(self.home))

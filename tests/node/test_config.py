@@ -59,6 +59,23 @@ def test_odd_names_come_back(tmp_path: Path, name: str) -> None:
         ("discovery = 1", "'discovery' in {path} must be true or false, not 1."),
         ("name = 5", "'name' in {path} must be a text in quotes, not 5."),
         ("name = ", "The settings in {path} cannot be read:"),
+        ("replica = 'some'", '\'replica\' in {path} must be "full", "scoped" or "light", not \'some\'.'),
+        ("replica_members = 'anna'", "'replica_members' in {path} must be a list of texts in quotes"),
+        ("replica_members = [1]", "'replica_members' in {path} must be a list of texts in quotes"),
+        ("replica_members = ['anna']", "'replica_members' in {path} has no effect while 'replica' is \"full\""),
+        (
+            "replica = 'light'\nreplica_max_records = 5",
+            "'replica_max_records' in {path} has no effect while 'replica' is \"light\"",
+        ),
+        ("replica = 'scoped'\nreplica_max_records = -1", "'replica_max_records' in {path} must be 0 or more, not -1."),
+        (
+            "replica = 'scoped'\nreplica_collections = ['Listing']",
+            "'replica_collections' in {path} cannot be used: a collection is named by 1 to 32 of a-z",
+        ),
+        (
+            "replica = 'scoped'\nreplica_regions = ['Bavaria']",
+            "'replica_regions' in {path} cannot be used: 'Bavaria' is not a region: give two letters of a country",
+        ),
         ("[name]", "'name' in {path} must be a text in quotes, not {{}}."),
     ],
 )
@@ -68,6 +85,24 @@ def test_a_wrong_setting_is_named(tmp_path: Path, text: str, sentence: str) -> N
     with pytest.raises(NodeError) as caught:
         config.load(path)
     assert str(caught.value).startswith(sentence.format(path=path))
+
+
+def test_lists_come_back_and_come_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "config.toml"
+    chosen = Config(
+        replica="scoped",
+        replica_members=('Anna\'s, "the" shop', "4fe1a2"),
+        replica_regions=("DE", "52.5,13.4,30"),
+        replica_collections=("listing",),
+        replica_max_records=500,
+    )
+    config.save(path, chosen)
+    assert config.load(path) == chosen
+    monkeypatch.setenv("COOPNODE_REPLICA_MEMBERS", "Bert; 0a0b0c ;")
+    monkeypatch.setenv("COOPNODE_REPLICA_REGIONS", "48.1,11.6,5;FR")
+    loaded = config.load(path)
+    assert loaded.replica_members == ("Bert", "0a0b0c")
+    assert loaded.replica_regions == ("48.1,11.6,5", "FR")
 
 
 def test_a_file_that_is_not_utf8_is_told_in_words(tmp_path: Path) -> None:

@@ -10,9 +10,16 @@ import pytest
 
 from coopnode.gossip import progress
 from coopnode.gossip.progress import WINDOW_MS, Fetching, Pace, remaining_s
+from coopnode.gossip.walker import Walking
 from coopnode.server.control import Control
+from coopnode.world import World
+from protocol.encoding import encode
 from protocol.head import Stream
+from protocol.pull import Walk
+from protocol.records import LISTING, STOCK
+from protocol.trie import EMPTY
 from tests.node.wires import Live, town, until
+from tests.protocol.builders import Catalogue, member
 
 STREAM = Stream(bytes(20), 0)
 
@@ -105,3 +112,14 @@ async def test_a_node_without_peers_is_told_so_and_one_with_silent_peers_is_not_
         status = await ask(alone, "status")
         assert (status["fetching"], status["faults"]) == ([], [])
         assert status["totals"]["streams"] == 0
+
+
+def test_a_walk_of_a_part_counts_what_is_kept() -> None:
+    made = Catalogue({LISTING: {b"a": encode({"title": "x"})}, STOCK: {b"a\0": b"1", b"b\0": b"2"}})
+    walk = Walk(made.head(member(1)), {}, lambda *_: EMPTY, lambda name, _: name == LISTING)
+    walking = Walking(None, World(), walk, lambda: False)  # type: ignore[arg-type]  # nobody is asked here
+    (question,) = walk.questions()
+    walk.receive(question, made.serve(question))
+    shown = walking.progress
+    assert shown is not None, "the list of collections is here"
+    assert (shown.records, shown.missing) == (1, 1)

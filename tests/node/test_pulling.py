@@ -26,6 +26,7 @@ from protocol.encoding import deflate, encode
 from protocol.head import Head
 from protocol.limits import MAX_REQUESTS_UNDER_WAY
 from protocol.messages import Busy, GetOps, GetPages, Message, News, Nodes, Ops, Pages, Put, Since, WalkTrie
+from protocol.scope import Replica
 from tests.node.wires import Liar, Live, Stock, Town, honest, liar, no_ops, same, town, until
 from tests.protocol.builders import Catalogue
 
@@ -375,6 +376,17 @@ async def test_in_a_large_coop_the_author_is_asked_last(
         assert order == [by_name[name] for name in expected]
     by_name["dora"].session.is_silent = True
     assert node.links_to_ask(scene.author.member_id, [by_name["dora"]])[-1] is by_name["dora"], "it has fallen silent"
+
+
+async def test_whole_replicas_are_asked_before_parts_and_light_ones_for_their_own_alone(scene: Scene) -> None:
+    for name in ("bert", "cora", "dora"):
+        await scene.peer(name, scene.serve)
+    node = scene.anna.node
+    await until(lambda: len(node.gossiper.linked()) == 3, "for the links")
+    bert, cora, dora = (node.gossiper.linked()[scene.cores[name].member_id] for name in ("bert", "cora", "dora"))
+    bert.replica, cora.replica = Replica.LIGHT, Replica.SCOPED
+    assert node.links_to_ask(bert.peer or b"", [cora]) == [bert, dora, cora]
+    assert node.links_to_ask(cora.peer or b"", [bert]) == [cora, dora]
 
 
 async def test_the_author_is_spared_while_others_hold_it(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,7 +13,9 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
+from coopnode import config as configs
 from coopnode import desk
+from coopnode.config import Config
 from coopnode.core import Core, News, open_core
 from coopnode.folder import Folder, Lock
 from coopnode.gossip.answers import answer
@@ -105,11 +107,13 @@ class Town:
     def __getitem__(self, name: str) -> Live:
         return self.live[name]
 
-    async def start(self, name: str) -> Live:
-        """Start the node of a folder, which is made if it is not there."""
+    async def start(self, name: str, **settings: Any) -> Live:
+        """Start the node of a folder, which is made if it is not there; *settings* replace those that it had."""
         folder = Folder(self.path / name)
         if not folder.exists():
-            new_folder(folder.path, name, port=0)
+            new_folder(folder.path, name, port=0, **settings)
+        elif settings:
+            configs.save(folder.config, Config(name=name, discovery=False, port=0, **settings))
         core, lock = open_core(folder, World(), None)
         node = Node(core)
         runner = make_runner(node)
@@ -126,16 +130,25 @@ class Town:
         await live.runner.cleanup()
         live.lock.release()
 
-    async def found(self, *names: str) -> list[Live]:
+    async def restart(self, name: str, **settings: Any) -> Live:
+        await self.stop(name)
+        return await self.start(name, **settings)
+
+    async def join(self, name: str, invitation: str, **settings: Any) -> Live:
+        live = await self.start(name, **settings)
+        await join(live.core, invitation)
+        await live.node.begin_membership()
+        await until(partial(_is_member, live), f"for {name} to be admitted")
+        return live
+
+    async def found(self, *names: str, settings: Mapping[str, Mapping[str, Any]] | None = None) -> list[Live]:
         """Found a co-op of these: the first founds, the others join over HTTP."""
-        first = await self.start(names[0])
+        own = settings or {}
+        first = await self.start(names[0], **own.get(names[0], {}))
         await first.do(desk.coop_found, name="North")
         made = await first.do(desk.coop_invite, uses=50, endpoints=[first.node.url])
         for name in names[1:]:
-            live = await self.start(name)
-            await join(live.core, made["invitation"])
-            await live.node.begin_membership()
-            await until(partial(_is_member, live), f"for {name} to be admitted")
+            await self.join(name, made["invitation"], **own.get(name, {}))
         await until(lambda: all(live.phase is Phase.READY for live in self.live.values()), "for all to be ready")
         return [self.live[name] for name in names]
 
@@ -164,6 +177,7 @@ class Canary:
 @asynccontextmanager
 async def canary(
     handler: Callable[[web.Request], Awaitable[web.StreamResponse]] | None = None,
+    port: int = 0,
 ) -> AsyncIterator[Canary]:
     """Serve HTTP on the loopback. *handler* says what is answered, else 200."""
     bird = Canary()
@@ -176,7 +190,7 @@ async def canary(
     app.router.add_route("*", "/{path:.*}", answer_all)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
     bird.port = runner.addresses[0][1]
     try:
         yield bird

@@ -55,6 +55,21 @@ def row(message: Message, **changes: Any) -> bytes:
     return bytes(msgpack.packb([message.number, *values], use_bin_type=True))
 
 
+def test_a_status_of_a_node_that_keeps_everything_is_as_short_as_before() -> None:
+    full, light = messages.Status(7, HASH, SHORT, []), messages.Status(7, HASH, SHORT, [], "light")
+    assert messages.write(full) == msgpack.packb([10, 7, HASH, SHORT, []])
+    assert messages.write(light) == msgpack.packb([10, 7, HASH, SHORT, [], "light"])
+    assert messages.read(messages.write(light)) == light
+    assert messages.read(msgpack.packb([10, 7, HASH, SHORT, [], "full"])) == full
+    assert messages.read(msgpack.packb([10, 7, HASH, SHORT, [], "a later word"])) != full
+    for row_ in ([10, 7, HASH, SHORT], [10, 7, HASH, SHORT, [], "light", None], [11, [], []]):
+        with refused(Reason.WRONG_SHAPE):
+            messages.read(msgpack.packb(row_))
+    for word in ("", "a" * 17):
+        with refused(Reason.OUT_OF_RANGE):
+            messages.read(msgpack.packb([10, 7, HASH, SHORT, [], word]))
+
+
 def example(kind: type[Message]) -> Message:
     return next(one for one in EXAMPLES if type(one) is kind)
 

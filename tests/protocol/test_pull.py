@@ -18,6 +18,7 @@ from protocol.errors import Reason, Refused
 from protocol.head import Version
 from protocol.messages import GetOps, Nodes, WalkTrie
 from protocol.pull import Walk
+from protocol.scope import Wants
 from tests.protocol.builders import QUICK, Catalogue, finish, key_hex, listing, listings, member, refused, secret
 
 AUTHOR = member(1)
@@ -86,6 +87,42 @@ def changed(original: Catalogue, chance: random.Random, number: int) -> Catalogu
             else:
                 del records[name][key]
     return Catalogue(records)
+
+
+def only(*names: str) -> Wants:
+    return lambda name, _: name in names
+
+
+def test_a_walk_of_a_part_asks_for_that_part_and_keeps_what_was_signed_of_the_rest() -> None:
+    target, copy = author(), Catalogue()
+    walk = Walk(target.head(AUTHOR), {}, copy.summary, only("stock", "policy"))
+    asked: list[str] = []
+
+    def peer(question: WalkTrie) -> Nodes:
+        asked.append(question.collection)
+        return target.serve(question)
+
+    finish(walk, copy, peer)
+    assert asked == ["", "stock"]
+    assert copy.collections == {"stock": target.collections["stock"]}
+    assert walk.elsewhere == {"listing": target.summaries()["listing"]}
+    # What is here and what was signed of the rest give the signed root, as the whole would.
+    assert trie.state_root({**walk.elsewhere, **copy.summaries()}) == walk.head.state_root
+
+
+def test_a_part_that_nobody_wants_any_more_is_left_alone() -> None:
+    copy = Catalogue({"listing": listings(5), "old": {b"a": b"1"}})
+    walk = Walk(author().head(AUTHOR), copy.summaries(), copy.summary, only("stock"))
+    finish(walk, copy, author().serve)
+    assert set(copy.collections["listing"]) == set(listings(5)), "dropping it is the caller's part"
+    assert "old" not in copy.collections, "it is no longer in the state, so it goes"
+    assert set(walk.elsewhere) == {"listing"}
+
+
+def test_a_part_is_chosen_by_what_was_signed_of_it() -> None:
+    walk = Walk(author().head(AUTHOR), {}, Catalogue().summary, lambda _, signed: signed.count <= 20)
+    finish(walk, Catalogue(), author().serve)
+    assert set(walk.elsewhere) == {"listing"}
 
 
 @pytest.mark.parametrize("nodes_above", [16, 100, 1024])

@@ -624,6 +624,15 @@ def statements_vectors() -> list[Vector]:
             "ok" if kind == "contact" else "wrong_shape",
         )
     ballot = OWN["ballot"]
+    for word, expect in (
+        ("full", "ok"),
+        ("light", "ok"),
+        ("a later word", "ok"),
+        ("", "out_of_range"),
+        (1, "wrong_shape"),
+    ):
+        data = said("contact", "anna", {**OWN["contact"], "replica": word})
+        read(f"contact, keeps {word!r}", "how much its node keeps", data, expect)
     envelope: list[tuple[str, dict[str, Any], str]] = [
         ("unknown kind", {"kind": "poem"}, "unknown_kind"),
         ("version 2", {"v": 2}, "wrong_version"),
@@ -1052,6 +1061,42 @@ def trie_vectors() -> list[Vector]:
     return found
 
 
+def proved_vectors(
+    build: Callable[[str, bytes], bytes], many: list[tuple[bytes, bytes]], the_head: bytes
+) -> list[Vector]:
+    found: list[Vector] = []
+    key, value = many[7]
+    row: list[Any] = [0, "listing", key, value, build("listing", key)]
+    none: list[Any] = [0, "stock", b"nothing", None, build("stock", b"nothing")]
+
+    def read(name: str, what: str, whole: Any, expect: str = "ok") -> None:
+        data = whole if type(whole) is bytes else encode(whole)
+        found.append(vector(f"answer: {name}", what, "proved", expect, data=data.hex()))
+
+    def with_row(name: str, what: str, place: int, item: Any, expect: str) -> None:
+        changed = [*row[:place], item, *row[place + 1 :]]
+        read(name, what, [1, 9, [the_head], [changed, none]], expect)
+
+    read("two rows", "a record, and none where there is none", [1, 9, [the_head], [row, none]])
+    read("empty", "nothing was found", [1, 0, [], []])
+    with_row("other value", "not the one that was signed", 3, b"\x80", "proof_mismatch")
+    with_row("kept back", "a record is said not to be there", 3, None, "proof_mismatch")
+    with_row("other key", "the leaf is not where it belongs", 2, b"nothing", "proof_mismatch")
+    with_row("other collection", "the path leads elsewhere", 1, "stock", "proof_mismatch")
+    with_row("no such head", "only head 0 is there", 0, 1, "out_of_range")
+    with_row("no collection", "a name has 1 to 32 bytes", 1, "", "out_of_range")
+    with_row("no key", "a key has 1 to 96 bytes", 2, b"", "out_of_range")
+    with_row("value as text", "bytes or nil", 3, "a", "wrong_shape")
+    read("another head", "the state root is another", [1, 9, [head_of()], [row]], "proof_mismatch")
+    read("made up", "a record where there is none", [1, 9, [the_head], [[*none[:3], b"", none[4]]]], "proof_mismatch")
+    read("version 2", "another version", [2, 9, [the_head], [row]], "out_of_range")
+    read("257 heads", "256 at most", [1, 9, [the_head] * 257, [row]], "out_of_range")
+    read("one item more", "exactly four", [1, 9, [the_head], [row], None], "wrong_shape")
+    read("row cut", "exactly five", [1, 9, [the_head], [row[:4]]], "wrong_shape")
+    read("long form", "not canonical", b"\xdc\x00\x04" + encode([1, 0, [], []])[1:], "not_canonical")
+    return found
+
+
 def proofs_vectors() -> list[Vector]:
     many = pairs(300)
     entries = trie.entries(many)
@@ -1134,6 +1179,7 @@ def proofs_vectors() -> list[Vector]:
     check("one item more", "exactly four", encode([*value, 0]), "wrong_shape")
     check("long form", "not canonical", b"\xdc\x00\x04" + good[1:], "not_canonical")
     check("cut", "the end is missing", good[:-1], "truncated")
+    found += proved_vectors(build, many, the_head)
     found.append(
         vector(
             "too large",
@@ -1309,6 +1355,12 @@ def messages_vectors() -> list[Vector]:
     put("Proof", 1, bytes(63), "wrong_shape", "too short")
     put("Status", 1, -1, "out_of_range")
     put("Status", 4, [a_head] * 17, "out_of_range")
+    status = rows["Status"]
+    for word in ("full", "scoped", "light", "a later word"):
+        read(f"Status, {word}", "says how much its node keeps", [*status, word])
+    read("Status, no word", "empty", [*status, ""], "out_of_range")
+    read("Status, long word", "17 bytes", [*status, "a" * 17], "out_of_range")
+    read("Status, two items more", "at most one", [*status, "full", None], "wrong_shape")
     put("Put", 1, [bytes(65)] * 1001, "out_of_range")
     put("Put", 1, [bytes(577)], "out_of_range", "item too long")
     put("Put", 2, [bytes(64)], "out_of_range", "item too short")
@@ -1950,7 +2002,7 @@ FILES: dict[str, tuple[str, str, Callable[[], list[Vector]]]] = {
     "statements": ("5", "every kind of statement", statements_vectors),
     "records": ("6", "every kind of record", records_vectors),
     "trie": ("7.1 to 7.5, 8.3, 9.4", "roots, chunks, operations, walks", trie_vectors),
-    "proofs": ("7.6", "presence and absence", proofs_vectors),
+    "proofs": ("7.6, 7.7", "presence and absence", proofs_vectors),
     "heads": ("8", "heads and which of two holds", heads_vectors),
     "messages": ("9.3", "every message", messages_vectors),
     "reconciliation": ("9.6", "one exchange from both sides, and liars", recon_vectors),

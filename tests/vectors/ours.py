@@ -18,6 +18,7 @@ from protocol import (
     minutes,
     polls,
     proof,
+    proved,
     pull,
     recon,
     records,
@@ -196,6 +197,18 @@ def op_proof(i: In) -> Out:
     if "value" in i:
         finding.check_value(key, unhex(i["value"]))
     return {"entry": None if finding.entry is None else finding.entry.hex()}
+
+
+def op_proved(i: In) -> Out:
+    bundle = proved.read(unhex(i["data"]))
+    for row in bundle.rows:
+        row.check()
+    return {
+        "rows": [
+            [row.head.stream.member_id.hex(), row.collection, row.key.hex(), row.value is not None]
+            for row in bundle.rows
+        ]
+    }
 
 
 def op_head_read(i: In) -> Out:

@@ -19,7 +19,7 @@ from coopnode import desk
 from coopnode.catalog.shelf import Json, Memory, Shelf
 from coopnode.errors import NotFound
 from coopnode.node import Node
-from coopnode.server import api
+from coopnode.server import api, asking
 from coopnode.server.pages import phrases
 from coopnode.store import Tables
 
@@ -57,8 +57,11 @@ def routes(node: Node, memory: Memory) -> list[web.RouteDef]:
         text = api.query_text(request)
         offset = api.number(request, "offset", 0, 0, api.MAX_OFFSET)
 
+        here = api.only_here(request)
+        passed = None if here else await asking.search(node, memory, text, LISTINGS_A_PAGE, offset)
+
         def make(_: Tables, shelf: Shelf) -> Json:
-            found = shelf.results(node.follower.search(text, LISTINGS_A_PAGE, offset), LISTINGS_A_PAGE, offset)
+            found = passed or asking.results(node, shelf, text, LISTINGS_A_PAGE, offset)
             return {**found, "q": text, "last_offset": api.MAX_OFFSET}
 
         return await page("search.html", make)
@@ -66,7 +69,10 @@ def routes(node: Node, memory: Memory) -> list[web.RouteDef]:
     async def listing(request: web.Request) -> web.Response:
         """Show one listing."""
         member_id, sku = api.listing_named(request)
-        return await page("listing.html", lambda _, shelf: {"one": api.found_listing(shelf, member_id, sku)})
+        passed = None if api.only_here(request) else await asking.listing(node, memory, member_id, sku)
+        return await page(
+            "listing.html", lambda _, shelf: {"one": passed or asking.found_listing(shelf, member_id, sku)}
+        )
 
     async def members(request: web.Request) -> web.Response:
         """Show the members of the co-op."""

@@ -251,3 +251,26 @@ def test_sealed_keys(member: Member) -> None:
     assert "wrong" in member.fails("key", "rotate", COOPNODE_PASSPHRASE="cow")
     assert member.gets("status", COOPNODE_PASSPHRASE="horse")["coop"] == "Valley"
     assert "empty" in Member(member.folder / "other").fails("init", "--passphrase", COOPNODE_PASSPHRASE="")
+
+
+def test_status_says_what_is_kept(member: Member) -> None:
+    member.sets_up()
+    assert "Keeps" not in member.types("status").stdout
+    light = member.types("status", COOPNODE_REPLICA="light")
+    assert "Keeps: heads only (replica = light), no other member's catalogue" in light.stdout
+    scoped = member.types(
+        "status",
+        COOPNODE_REPLICA="scoped",
+        COOPNODE_REPLICA_MEMBERS="Harbour Tools",
+        COOPNODE_REPLICA_REGIONS="DE;52.52,13.40,30",
+        COOPNODE_REPLICA_COLLECTIONS="listing",
+        COOPNODE_REPLICA_MAX_RECORDS="5000",
+    )
+    assert (
+        "Keeps: a part (replica = scoped): members Harbour Tools; regions DE, 52.52,13.40,30; collections listing; "
+        "no catalogue of more than 5,000 records." in scoped.stdout
+    )
+    assert "Of 0 other members 0 are here whole, 0 of 0 records." in scoped.stdout
+    assert "Setting 'replica_members': no member is called 'Harbour Tools'" in scoped.stderr
+    assert "must be" in member.fails("status", COOPNODE_REPLICA="some")
+    assert "is not a region" in member.fails("status", COOPNODE_REPLICA="scoped", COOPNODE_REPLICA_REGIONS="Bavaria")

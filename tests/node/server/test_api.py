@@ -99,7 +99,7 @@ async def test_a_listing_says_what_it_costs_how_many_there_are_and_how_old_that_
     assert one["state_root"] == member["state_root"]
     assert len(one["state_root"]) == 64
     assert [(hit["sku"], hit["state_root"]) for hit in found["listings"]] == [("H-1", one["state_root"])]
-    assert found["coverage"] == {"members": 1, "complete": 1, "older_than_a_day": 0}
+    assert found["coverage"] == {"members": 1, "complete": 1, "older_than_a_day": 0, "replica": "full", "not_kept": 0}
     assert (found["total"], found["limit"], found["offset"]) == (1, 20, 0)
 
 
@@ -115,7 +115,7 @@ async def test_what_others_sell_is_found_with_the_age_of_their_word(coop: Coop) 
     (hit,) = found["listings"]
     assert (hit["member_name"], hit["sku"], hit["stock"], hit["price"]) == ("Bert", "n", [], None)
     assert 2 * 86_400 <= hit["age_s"] < 2 * 86_400 + 60
-    assert found["coverage"] == {"members": 3, "complete": 3, "older_than_a_day": 3}
+    assert found["coverage"] == {"members": 3, "complete": 3, "older_than_a_day": 3, "replica": "full", "not_kept": 0}
     assert [(one["name"], one["listings"], one["complete"]) for one in members["members"]] == [
         ("Anna", 0, True),  # the name that every member publishes when it is admitted
         ("Bert", 1, True),
@@ -130,7 +130,7 @@ async def test_a_member_of_whom_nothing_has_come_is_counted_as_missing(coop: Coo
     async with running(anna) as node:
         found = await node.json("/api/v1/listings")
         members = await node.json("/api/v1/members")
-    assert found["coverage"] == {"members": 2, "complete": 1, "older_than_a_day": 0}
+    assert found["coverage"] == {"members": 2, "complete": 1, "older_than_a_day": 0, "replica": "full", "not_kept": 0}
     assert [(one["name"], one["complete"], one["as_of_ms"], one["age_s"]) for one in members["members"]][1] == (
         "Bert",
         False,
@@ -304,7 +304,8 @@ async def test_status_says_what_this_node_is_and_nothing_of_its_machine(alone: R
         "coop_id": core.need_membership().coop_id.hex(),
         "page": 0,
         "frontier": (await alone.node.read(lambda tables: tables.items.frontier())).hex(),
-        "coverage": {"members": 1, "complete": 1, "older_than_a_day": 0},
+        "coverage": {"members": 1, "complete": 1, "older_than_a_day": 0, "replica": "full", "not_kept": 0},
+        "replica": "full",
         "searchable": True,
         "throttled": [],
         "dropped": [],
@@ -329,7 +330,13 @@ async def test_without_a_coop_every_route_has_an_answer(coop: Coop) -> None:
     async with running(coop.shop("Solo")) as node:
         found = await node.json("/api/v1/listings?q=x")
         assert (found["total"], found["listings"]) == (0, [])
-        assert found["coverage"] == {"members": 0, "complete": 0, "older_than_a_day": 0}
+        assert found["coverage"] == {
+            "members": 0,
+            "complete": 0,
+            "older_than_a_day": 0,
+            "replica": "full",
+            "not_kept": 0,
+        }
         status = await node.json("/api/v1/status")
         assert (status["coop"], status["coop_id"], status["page"], status["is_member"]) == (None, None, None, False)
         check_problem(await node.get("/api/v1/members"), 409, "no_coop")
