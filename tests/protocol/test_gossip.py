@@ -297,6 +297,16 @@ def test_an_authors_own_telling_goes_on_when_the_tree_brings_it() -> None:
     assert said(one, "child", 600) == [Prune()]
 
 
+def test_a_link_that_is_awake_is_not_woken_when_the_tree_goes_on() -> None:
+    one = lazy("author")
+    for link in ("parent", "child"):
+        one.add(link, link.encode(), 0)
+    one.offer(item(1), "author", 0)
+    one.offer(item(2), "parent", 100)
+    assert one.known(item(1).item_id, "parent", 200) == []
+    assert said(one, "child", 200) == [put(2, 1)]
+
+
 def test_if_the_tree_does_not_bring_it_all_hear_its_name() -> None:
     one = lazy("author")
     for link in ("parent", "child"):
