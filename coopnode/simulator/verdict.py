@@ -74,6 +74,7 @@ def _judge_broadcast(result: dict[str, Any], wrong: list[str]) -> None:
 
 def _judge_scenario(result: dict[str, Any], wrong: list[str]) -> None:
     own, bounds = result.get("scenario_figures", {}), result["bounds"]
+    wrong.extend(dict.fromkeys(own.get("rules_broken", ())))
     if own.get("recovered_ms", 0) > bounds.get("recovered_ms", 1 << 60):
         wrong.append(f"The survivors were current after {own['recovered_ms']} ms, not {bounds['recovered_ms']:.0f}.")
     if own.get("later_words_to_all_ms", {}).get("max", 0) > bounds.get("later_ms", 1 << 60):

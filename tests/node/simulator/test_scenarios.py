@@ -41,6 +41,7 @@ SMALL: dict[str, dict[str, object]] = {
     "churn": {"nodes": 30, "items": 30, "warm": 20},
     "nat": {"nodes": 30, "items": 10, "warm": 30},
     "liars": {"nodes": 40, "items": 10, "warm": 20},
+    "rude": {},
     "anti-entropy": {"nodes": 30, "items": 10},
     "reconnect": {"nodes": 202, "held": 200},
     "cost": {"nodes": 30, "members": 500, "minutes": 2.0, "warm": 30},
@@ -202,6 +203,7 @@ def test_no_kind_of_liar_gets_anything_forged_in_or_anything_true_out(kind: str)
         ("random", {"latency_ms": -1.0}, "'latency ms' must be"),
         ("liars", {"kinds": "forge,gossip"}, "no liars of kind 'gossip'"),
         ("reconnect", {"nodes": 10, "held": 20}, "there must be 22 nodes"),
+        ("rude", {"nodes": 20}, "a full mesh of 12 nodes"),
         ("nonsense", {}, "no scenario 'nonsense'"),
     ],
 )
