@@ -298,7 +298,7 @@ def false_shape(stay: Stay) -> None:
     stay.refused(guest, Reason.WRONG_SHAPE, "A message that is not as the table says must end the session. (9.3)")
     guest = stay.visit()
     guest.send(bytes(MAX_MESSAGE_BYTES + 1))
-    stay.run_s(1)
+    stay.run_s(5)
     stay.refused(guest, Reason.TOO_LARGE, "A message that is too large must end the session. (9.3)")
 
 

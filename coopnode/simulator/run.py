@@ -51,7 +51,7 @@ SCENARIOS: dict[str, Scenario] = {
         _scenario("churn", "nodes come and go all the time", trouble.churn, share=0.3, items=100, interval_ms=1_000),
         _scenario("nat", "a share of the nodes cannot be called", trouble.nat, share=0.5),
         _scenario("liars", "a share of the nodes lies", liars.liars, share=0.2),
-        _scenario("rude", "guests break one rule after the other", _rude, nodes=rude.HONEST + rude.SEATS),
+        _scenario("rude", "guests break one rule after the other", _rude, nodes=rude.HONEST + rude.SEATS, loss=0.0),
         _scenario("anti-entropy", "nothing is told at once, only when asked", calm.anti_entropy, warm=0),
         _scenario("reconnect", "two nodes meet again", calm.reconnect, nodes=1_002, loss=0.0),
         _scenario("cost", "everyday traffic, and what it costs a member", calm.cost, minutes=10.0, members=1_000),
