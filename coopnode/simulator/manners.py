@@ -9,6 +9,7 @@ from protocol.errors import Reason
 from protocol.items import ItemKind
 from protocol.limits import (
     HANDSHAKE_MS,
+    LAZY_MS,
     MAX_GRAFTS,
     MAX_MESSAGE_BYTES,
     MAX_REQUESTS_UNDER_WAY,
@@ -220,12 +221,12 @@ def names_only(stay: Stay) -> None:
     begun = len(guest.heard)
     teller = stay.others[0]
     word = stay.town.coop.memory.read_head(teller.publish(b"told by name"))
-    stay.run_s(3)
+    stay.run_s(LAZY_MS / 1_000 + 0.8)  # before anything else is said on this link
     puts = [data for _, one in guest.heard[begun:] if isinstance(one, Put) for data in one.heads]
     names = b"".join(one.ids for _, one in guest.heard[begun:] if isinstance(one, Have))
     short = word.head_id[:SHORT_ID_BYTES]
     stay.hold(word.signed.to_bytes() not in puts, "After Prune others' words must not come whole. (9.5)")
-    stay.hold(short in names, "After Prune others' words must come by name. (9.5)")
+    stay.hold(short in names, "After Prune others' words must come by name, and soon. (9.5)")
     own = stay.host.publish(b"my own word")
     stay.run_s(1)
     stay.hold(guest.was_told(own, begun), "Own words must come whole on every link. (9.5)")

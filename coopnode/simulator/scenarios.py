@@ -48,6 +48,7 @@ def _broadcast(
     meter = Meter(town)
     words = town.publish_all(sources(town, asked.items), interval_ms)
     bounds = calm_bounds(town)
+    bounds["longest_queue"] = len(town.authors)  # nobody contradicts itself here
     if 0 < asked.bandwidth_mbit < 1:
         del bounds["suspected"]  # an echo may well wait behind all else
     if interval_ms < 1:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from coopnode.simulator import run
+from tests.mutants.__main__ import judge
 from tests.mutants.planted import MUTANTS, Mutant
 from tests.node.simulator.quick import SHORT
 
@@ -39,3 +40,31 @@ def test_there_are_many_and_no_two_are_one() -> None:
 
 def test_the_short_scenarios_are_scenarios() -> None:
     assert {name for name, _ in SHORT} <= run.SCENARIOS.keys()
+
+
+# ── the judge ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def planted(name: str, text: str, wrong: str, first: str) -> Mutant:
+    return Mutant(name, "protocol/head.py", text, wrong, "8.4", True, (first,))
+
+
+def test_a_bug_that_breaks_a_promise_is_caught() -> None:
+    (bug,) = (one for one in MUTANTS if one.name == "accept an older head")
+    result = judge(bug)
+    assert (result.fate, result.scenario) == ("caught", "rude")
+    assert "older head" in result.sentence
+
+
+def test_what_is_raised_inside_a_node_counts_as_caught() -> None:
+    result = judge(planted("raise", 'WHAT = "head"\n', "WHAT = 3\n", "reconnect"))
+    assert result.fate == "crashed", "no head could be signed before the nodes began to live"
+    result = judge(planted("raise later", "    ahead_ms = head.version.rev // 1000 - now_ms\n", "", "single"))
+    assert (result.fate, result.scenario) == ("caught", "single")
+    assert result.sentence.startswith("NameError in head.py")
+
+
+def test_what_does_not_even_start_has_crashed() -> None:
+    result = judge(planted("no module", "def verify(", "def verify (((", "single"))
+    assert (result.fate, result.scenario) == ("crashed", "")
+    assert "SyntaxError" in result.sentence

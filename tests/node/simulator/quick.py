@@ -25,13 +25,15 @@ SHORT: tuple[tuple[str, dict[str, object]], ...] = (
     ("reconnect", {"nodes": 1_202, "held": 1_200}),
     ("liars", {"nodes": 40, "items": 10, "warm": 20}),
     ("crash", {"nodes": 60, "items": 20, "warm": 60}),
-    ("burst", {"nodes": 30, "items": 60, "warm": 30, "bandwidth_mbit": 0.05}),
+    ("burst", {"nodes": 30, "items": 120, "warm": 30, "bandwidth_mbit": 0.05}),
     ("nat", {"nodes": 60, "items": 10, "warm": 20, "share": 0.9}),
     ("anti-entropy", {"nodes": 30, "items": 10}),
     ("churn", {"nodes": 30, "items": 30, "warm": 20}),
     ("single", {"nodes": 8, "items": 10, "warm": 10}),
     ("partition", {"nodes": 30, "items": 10, "warm": 20, "minutes": 2.0}),
 )
+NODE = frozenset({"node.py", "talk.py", "writer.py", "caller.py"})
+"""What is raised below a frame of these modules is raised inside a simulated node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ def findings(first: Sequence[str] = (), seed: int | None = None) -> Iterator[Fin
 
 def _raised(name: str, error: Exception) -> Finding:
     frames = traceback.extract_tb(error.__traceback__)
-    inside = any(Path(frame.filename).name == "scheduler.py" for frame in frames)
+    inside = any(Path(frame.filename).name in NODE for frame in frames)
     last = frames[-1]
     return Finding(name, f"{type(error).__name__} in {Path(last.filename).name}, {last.name}: {error}", True, inside)
 

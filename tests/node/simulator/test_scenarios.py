@@ -16,6 +16,7 @@ from coopnode.simulator.liars import KINDS
 from coopnode.simulator.parameters import ImpossibleError, with_overrides
 from coopnode.simulator.town import Town
 from coopnode.world import World
+from protocol import head as heads
 
 Result = dict[str, Any]
 
@@ -168,6 +169,24 @@ def test_on_a_narrow_line_a_queue_holds_no_more_than_a_word_of_each_member() -> 
 def test_where_nearly_all_are_hidden_the_others_keep_room() -> None:
     result = figures("nat", nodes=60, share=0.9, items=10, warm=20)
     assert 30 < result["links"]["most"] <= 45
+
+
+# ── guests ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_rule_that_is_not_kept_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The twin of the scenario `rude` above."""
+    monkeypatch.setattr(heads, "check_not_future", lambda head, now_ms: None)
+    said = run.simulate(run.usual("rude"), World().steady_ms)[0]["verdict"]
+    assert said == ["A head of the future must be kept back. (8.5)"]
+
+
+def test_each_rule_is_tried_whatever_the_seed() -> None:
+    tried = {played("rude", seed=seed)[0]["scenario_figures"]["rules_tried"] for seed in (1, 2, 3)}
+    assert len(tried) == 1
+    assert tried.pop() > 100
+    for seed in (1, 2, 3):
+        assert figures("rude", seed=seed)["scenario_figures"]["rules_broken"] == []
 
 
 # ── liars ────────────────────────────────────────────────────────────────────────────────────────
