@@ -17,6 +17,7 @@ from pathlib import Path
 
 from coopnode.simulator import run
 from coopnode.simulator.parameters import with_overrides
+from coopnode.simulator.scheduler import StandstillError
 from coopnode.world import World
 
 SHORT: tuple[tuple[str, dict[str, object]], ...] = (
@@ -52,6 +53,9 @@ def findings(first: Sequence[str] = (), seed: int | None = None) -> Iterator[Fin
         try:
             asked = with_overrides(run.usual(name), {**given, "seed": seed})
             result, _ = run.simulate(asked, World().steady_ms)
+        except StandstillError as error:
+            yield Finding(name, str(error))
+            continue
         except Exception as error:
             yield _raised(name, error)
             continue
