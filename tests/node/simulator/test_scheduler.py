@@ -52,5 +52,5 @@ def test_time_that_stands_still_is_noticed() -> None:
     scheduler.at(5, again, 1)
     scheduler.run_until(3 * STANDSTILL_EVENTS)
     scheduler.after(0, again, 0)
-    with pytest.raises(StandstillError, match="Time stands still at 0.600 s"):
+    with pytest.raises(StandstillError, match="Time stands still at"):
         scheduler.run_until(SECOND)
