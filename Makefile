@@ -104,6 +104,16 @@ bench: venv ## measure the promises of docs/promises.md; results in build/bench/
 	@mkdir -p build/bench
 	$(BIN)/python -m benchmarks $(ARGS)
 
+.PHONY: simulations
+simulations: venv ## play the scenarios of docs/promises.md (half an hour; 10,000 nodes are the longest)
+	@for what in 'single --nodes 100' 'many --nodes 100' 'burst --nodes 100' \
+		'crash --nodes 1000 --share 0.3' 'crash --nodes 1000 --share 0.5' 'crash --nodes 1000 --share 0.8' \
+		'crash --nodes 1000 --share 0.9' 'crash --nodes 1000 --share 0.95' 'liars --nodes 300' \
+		'partition --nodes 100 --minutes 60' 'anti-entropy --nodes 1000' 'reconnect --held 10000' \
+		'cost --nodes 200 --members 5000' 'random --nodes 10000 --items 20 --warm 20'; do \
+		echo "── $$what ──"; $(BIN)/coopnode simulate --seed 7 --scenario $$what $(ARGS) || exit 1; \
+	done
+
 # ── tidy ─────────────────────────────────────────────────────────────────────────────────────────
 
 .PHONY: clean

@@ -329,7 +329,8 @@ class Node:
         while True:
             self._look_moved.clear()
             try:
-                await asyncio.wait_for(self._look_moved.wait(), self._until_look_seconds())
+                async with asyncio.timeout(self._until_look_seconds()):
+                    await self._look_moved.wait()
                 continue
             except TimeoutError:
                 pass

@@ -13,7 +13,7 @@ from enum import Enum, auto
 
 from protocol import signing
 from protocol.errors import Reason, Refused
-from protocol.limits import MAX_ITEMS, RECON_FROM_ITEMS
+from protocol.limits import MAX_ITEMS, RECON_AFTER_ITEMS, RECON_FROM_ITEMS
 from protocol.messages import Answer, GetItems, Items, News, Question, Reconcile, Reconciled, Since
 from protocol.recon import Reconciler
 
@@ -37,9 +37,14 @@ class Heard:
     heads: list[bytes] = field(default_factory=list)
 
 
-def must_compare(mark: Mark | None, peer_nonce: bytes | None, held: int) -> bool:
-    """Whether *mark* means nothing in the store of *peer_nonce*, and we hold too much to have everything sent."""
-    return (mark is None or mark[0] != peer_nonce) and held > RECON_FROM_ITEMS
+def must_compare(mark: Mark | None, peer_nonce: bytes | None, held: int, arrived: int) -> bool:
+    """Whether to compare sets: *mark* means nothing in the store of *peer_nonce*, or is old, and we hold much.
+
+    *arrived* items have come here since the mark was kept: about as many have come there, and most of them are the
+    same. Whoever was away has missed what came, so for it the mark is young.
+    """
+    useless = mark is None or mark[0] != peer_nonce or arrived > RECON_AFTER_ITEMS
+    return useless and held > RECON_FROM_ITEMS
 
 
 class CatchUp:

@@ -64,6 +64,7 @@ RECON_LIST = 32  # so few ids of a range are listed, not split
 MAX_RECON_RANGES = 4_096
 MAX_RECON_QUESTIONS = 256  # enough for a million ids of which every one differs
 RECON_FROM_ITEMS = 64  # who holds no more has everything sent again
+RECON_AFTER_ITEMS = 128  # a cursor is old when so many items have arrived here since it was kept
 MAX_REQUESTS_UNDER_WAY = 4
 MAX_GIVEN_UP = 256  # half an hour of questions that a slow peer may still answer
 HANDSHAKE_MS = 10_000

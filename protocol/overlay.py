@@ -7,7 +7,7 @@ Specification, section 9.5.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from protocol.gossip import Standing
@@ -37,8 +37,14 @@ def is_full_mesh(members: int) -> bool:
     return members <= FULL_MESH_MEMBERS
 
 
-def wanted_links(me: bytes, members: Iterable[bytes], linked: Mapping[bytes, LinkOf], shuffle: Shuffle) -> list[bytes]:
-    """Return the members to call now. Spec 9.5."""
+def wanted_links(
+    me: bytes,
+    members: Iterable[bytes],
+    linked: Mapping[bytes, LinkOf],
+    shuffle: Shuffle,
+    reachable: Collection[bytes] | None = None,
+) -> list[bytes]:
+    """Return the members to call now; of *reachable* ones, where that is known. Spec 9.5."""
     others = set(members) - {me}
     have = [link for peer, link in linked.items() if peer in others]
     if is_full_mesh(len(others) + 1):
@@ -48,7 +54,11 @@ def wanted_links(me: bytes, members: Iterable[bytes], linked: Mapping[bytes, Lin
     # The own ones first: with those that others choose they are mostly enough.
     missing = OWN_LINKS - sum(link.ours for link in alive)
     count = missing if missing > 0 else max(0, SAMPLED_LINKS - len(alive))
-    return shuffle(sorted(others - linked.keys()))[:count] if count else []
+    if not count:
+        return []
+    # Chance among those who can be called: where few can, it would mostly choose in vain.
+    candidates = others if reachable is None else others.intersection(reachable)
+    return shuffle(sorted(candidates - linked.keys()))[:count]
 
 
 def has_room(members: int, links: int) -> bool:

@@ -57,7 +57,8 @@ async def hear_out(stores: Stores, link: Link, salt: bytes, take: Take) -> None:
 
 def _begin(tables: Tables, peer: bytes, peer_nonce: bytes | None, salt: bytes) -> CatchUp:
     mark = tables.peers.cursor(peer)
-    ids = tables.items.ids() if must_compare(mark, peer_nonce, tables.items.number()) else None
+    arrived = tables.peers.arrived_since(peer)
+    ids = tables.items.ids() if must_compare(mark, peer_nonce, tables.items.number(), arrived) else None
     return CatchUp(mark, tables.items.frontier(), ids, salt)
 
 

@@ -85,7 +85,8 @@ class Dialer:
                 self.look()
             self._wake.clear()
             try:
-                await asyncio.wait_for(self._wake.wait(), LOOK_SECONDS)
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._wake.wait()
             except TimeoutError:
                 continue
 
@@ -102,15 +103,17 @@ class Dialer:
         now_ms = self._core.world.steady_ms()
         self._forget(addresses, now_ms)
         membership = self._core.need_membership()
+        shunned = set(self.shunned())
         wanted = set(
             wanted_links(
                 self._core.member_id,
                 membership.roster.tellers,
                 self._gossiper.standings(),
                 self._core.world.shuffle,
+                {one.member_id for one in addresses if one.member_id is not None}.difference(shunned),
             )
         )
-        wanted -= set(self.shunned())
+        wanted.difference_update(shunned)
         open_urls = {link.url for link in self._gossiper.links if link.is_open}
         busy_urls = {link.url for link in self._gossiper.links} | set(self._dialing) | self.own_urls
         busy = {_claim(one.address) for url, one in self._dialing.items() if url not in open_urls}
@@ -180,7 +183,8 @@ class Dialer:
         # A client of its own: no connection and no resolved name is shared between two rules.
         async with open_client(rule, self._lookup) as client:
             try:
-                socket = await asyncio.wait_for(dial(client, url), DIAL_SECONDS)
+                async with asyncio.timeout(DIAL_SECONDS):
+                    socket = await dial(client, url)
             except NotAllowed as refused:
                 self._refuse(address, refused)
                 self._fail(address)

@@ -204,7 +204,8 @@ class Forwarder:
         """Put a question to one node. Raises NoUse."""
         for address in target.addresses:
             try:
-                data = await asyncio.wait_for(self._fetch(address, path, invited), EACH_SECONDS)
+                async with asyncio.timeout(EACH_SECONDS):
+                    data = await self._fetch(address, path, invited)
             except (NotAllowed, aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
                 log.debug("nothing came from %s: %s", address.url, error)
                 continue

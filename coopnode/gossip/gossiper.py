@@ -214,7 +214,8 @@ class Gossiper:
             self.on_proved.append((link.url, link.peer))
         link.send(await self._home.read(status_for, self._core, link.peer))
         try:
-            await asyncio.wait_for(link.judged.wait(), JUDGED_SECONDS)
+            async with asyncio.timeout(JUDGED_SECONDS):
+                await link.judged.wait()
         except TimeoutError:
             link.close(Reason.TIMED_OUT, "the peer did not say where it stands")
 
@@ -316,7 +317,8 @@ class Gossiper:
         heard = self._pongs[link] = asyncio.Event()
         link.send(Ping(0))
         try:
-            await asyncio.wait_for(heard.wait(), PROBE_SECONDS)
+            async with asyncio.timeout(PROBE_SECONDS):
+                await heard.wait()
         except TimeoutError:
             return False
         return True
@@ -350,7 +352,8 @@ class Gossiper:
     async def _answer(self, link: Link, question: messages.Question) -> None:
         try:
             # Whoever has asked has given it up by then, and must not find more waiting than it may ask.
-            await asyncio.wait_for(self._answer_now(link, question), REQUEST_MS / 1000)
+            async with asyncio.timeout(REQUEST_MS / 1000):
+                await self._answer_now(link, question)
         except TimeoutError:
             log.debug("%r: a question was forgotten", link)
         finally:

@@ -248,7 +248,8 @@ class Link:
                     self._writing_bytes = sum(len(data) + MESSAGE_BYTES for data in batch)
                     for data in batch:
                         self.bytes_out += len(data)
-                        await asyncio.wait_for(self._socket.send_bytes(data), SEND_SECONDS)
+                        async with asyncio.timeout(SEND_SECONDS):
+                            await self._socket.send_bytes(data)
                         self._writing_bytes -= len(data) + MESSAGE_BYTES
                         self._note_unsent()
                 if self.session.state is State.CLOSED:
@@ -283,7 +284,8 @@ class Link:
             self._until_ms = deadline_ms
             wait_seconds = max(0.02, (deadline_ms - self._world.steady_ms()) / 1000)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._rush.wait(), wait_seconds)
+                async with asyncio.timeout(wait_seconds):
+                    await self._rush.wait()
             await self._handle(self.session.tick(self._world.steady_ms()))
             self._wake.set()
 

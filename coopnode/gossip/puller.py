@@ -212,7 +212,8 @@ class Puller:
         wait_ms = FIRST_WAIT_MS * 2**rounds
         wait_ms = max(self._home.core.world.between(wait_ms // 2, wait_ms), retry_ms)
         try:
-            await asyncio.wait_for(wanted.fresh.wait(), min(wait_ms, LONGEST_WAIT_MS) / 1000)
+            async with asyncio.timeout(min(wait_ms, LONGEST_WAIT_MS) / 1000):
+                await wanted.fresh.wait()
         except TimeoutError:
             return
 

@@ -125,7 +125,8 @@ class Spreading:
                 continue
             wait_seconds = None if self._until_ms is None else (self._until_ms - now_ms) / 1000
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._due.wait(), wait_seconds)
+                async with asyncio.timeout(wait_seconds):
+                    await self._due.wait()
 
     def _look(self) -> None:
         """Wake the timer if something is due earlier than it thinks."""

@@ -219,7 +219,8 @@ class Throttle:
             self._wake.clear()
             pause_ms = max(10, min(due, default=now_ms + MINUTE_MS) - self._now_ms())
             try:
-                await asyncio.wait_for(self._wake.wait(), pause_ms / 1000)
+                async with asyncio.timeout(pause_ms / 1000):
+                    await self._wake.wait()
             except TimeoutError:
                 continue
 

@@ -53,6 +53,7 @@ class Memory:
         self._identities: dict[bytes, IdentityStatement] = {}
         self._heads: dict[bytes, Head] = {}
         self._verdicts: dict[tuple[bytes, bytes, bytes, bool], Refused | None] = {}
+        self._publics: dict[bytes, bytes] = {}
         self._signed: dict[bytes, tuple[bytes, bytes, bytes]] = {}
         self.verified = 0
         """How many signatures were checked by Ed25519."""
@@ -112,7 +113,10 @@ class Memory:
     def sign(self, what: str, coop_id: bytes, body: bytes, seed: bytes) -> Signed:
         """Sign, and remember until it is verified that this signature belongs to these bytes."""
         signed = signing.sign(what, coop_id, body, seed)
-        self._signed[signed.signature] = (keys.public_key(seed), coop_id + what.encode(), body)
+        public = self._publics.get(seed)
+        if public is None:
+            public = self._publics[seed] = keys.public_key(seed)
+        self._signed[signed.signature] = (public, coop_id + what.encode(), body)
         return signed
 
     def verify(self, signed: Signed, what: str, coop_id: bytes, public_key: bytes) -> None:

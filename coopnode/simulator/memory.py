@@ -216,9 +216,12 @@ class MemoryMeta:
 class MemoryPeers:
     """As `store.peers.Peers`, cursors only. *known* are the cursors that were kept before the run began."""
 
-    def __init__(self, known: dict[bytes, tuple[bytes, int]]) -> None:
+    def __init__(self, known: dict[bytes, tuple[bytes, int]], items: MemoryItems) -> None:
         self._known = known
+        self._known_seq = items.last_seq()
+        self._items = items
         self._cursors: dict[bytes, tuple[bytes, int]] = {}
+        self._own_seqs: dict[bytes, int] = {}
 
     def cursor(self, member_id: bytes) -> tuple[bytes, int] | None:
         """Return (store nonce, cursor) up to which we have heard this peer out, or None."""
@@ -227,10 +230,17 @@ class MemoryPeers:
     def set_cursor(self, member_id: bytes, store_nonce: bytes, cursor: int) -> None:
         """Note how far we have heard a peer out."""
         self._cursors[member_id] = (store_nonce, cursor)
+        self._own_seqs[member_id] = self._items.last_seq()
+
+    def arrived_since(self, member_id: bytes) -> int:
+        """Return how many items have arrived here since we noted how far we have heard a peer out; 0 if never."""
+        if self.cursor(member_id) is None:
+            return 0
+        return self._items.last_seq() - self._own_seqs.get(member_id, self._known_seq)
 
     def forget_cursors(self) -> None:
         """Forget all cursors."""
-        self._known, self._cursors = {}, {}
+        self._known, self._cursors, self._own_seqs = {}, {}, {}
 
 
 class MemoryBook:
@@ -269,4 +279,6 @@ class MemoryTables:
 
 def make_tables(base: Base, store_nonce: bytes, known: dict[bytes, tuple[bytes, int]]) -> MemoryTables:
     """Return the store of a node that holds the base and nothing else."""
-    return MemoryTables(MemoryMeta(store_nonce), MemoryItems(base), MemoryPeers(known), MemoryBook(), MemoryCatalogue())
+    items = MemoryItems(base)
+    peers = MemoryPeers(known, items)
+    return MemoryTables(MemoryMeta(store_nonce), items, peers, MemoryBook(), MemoryCatalogue())

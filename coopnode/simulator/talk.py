@@ -142,7 +142,8 @@ class Talk:
             return
         tables = self._node.tables
         mark = tables.peers.cursor(link.peer)
-        ids = tables.items.ids() if must_compare(mark, link.store_nonce, tables.items.number()) else None
+        arrived = tables.peers.arrived_since(link.peer)
+        ids = tables.items.ids() if must_compare(mark, link.store_nonce, tables.items.number(), arrived) else None
         salt = self._node.stage.random.randbytes(16)
         exchange = Exchange(CatchUp(mark, tables.items.frontier(), ids, salt), mark, lambda: self._heard_out(link))
         self._node.recorder.exchanges += 1

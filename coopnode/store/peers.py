@@ -59,7 +59,20 @@ class Peers:
 
     def set_cursor(self, member_id: bytes, store_nonce: bytes, cursor: int) -> None:
         """Note how far we have heard a peer out."""
-        self._connection.execute("INSERT OR REPLACE INTO cursor VALUES (?, ?, ?)", (member_id, store_nonce, cursor))
+        self._connection.execute(
+            "INSERT OR REPLACE INTO cursor (member_id, store_nonce, cursor, own_seq) VALUES"
+            " (?, ?, ?, coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'item'), 0))",
+            (member_id, store_nonce, cursor),
+        )
+
+    def arrived_since(self, member_id: bytes) -> int:
+        """Return how many items have arrived here since we noted how far we have heard a peer out; 0 if never."""
+        row = self._connection.execute(
+            "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'item'), 0) - own_seq FROM cursor"
+            " WHERE member_id = ?",
+            (member_id,),
+        ).fetchone()
+        return 0 if row is None else int(row[0])
 
     def forget_cursors(self) -> None:
         """Forget all cursors: this store was restored, so what it had heard may be missing."""

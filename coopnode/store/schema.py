@@ -134,6 +134,12 @@ def m002_partial_states(db: Any) -> None:
     _run(db, "ALTER TABLE collection ADD COLUMN here INTEGER NOT NULL DEFAULT 1")
 
 
+@migrations()
+def m003_age_of_cursors(db: Any) -> None:
+    """How far this store went when a peer was heard out: what has come since tells how old the cursor is."""
+    _run(db, "ALTER TABLE cursor ADD COLUMN own_seq INTEGER NOT NULL DEFAULT 0")
+
+
 def _run(db: Any, statements: str) -> None:
     """Run statements one at a time: executescript would end the migration's transaction."""
     for statement in statements.split(";"):

@@ -314,8 +314,8 @@ MUTANTS: tuple[Mutant, ...] = (
         (
             "have everything sent where sets could be compared",
             "9.6",
-            "return (mark is None or mark[0] != peer_nonce) and held > RECON_FROM_ITEMS",
-            "return False",
+            "useless = mark is None or mark[0] != peer_nonce or arrived > RECON_AFTER_ITEMS",
+            "useless = False",
             MUST,
             "reconnect",
         ),

@@ -9,7 +9,7 @@ import pytest
 from protocol import catchup, recon, signing
 from protocol.catchup import CatchUp, must_compare
 from protocol.errors import Reason
-from protocol.limits import MAX_ITEMS, RECON_FROM_ITEMS
+from protocol.limits import MAX_ITEMS, RECON_AFTER_ITEMS, RECON_FROM_ITEMS
 from protocol.messages import Answer, GetItems, Items, News, Question, Reconcile, Since
 from tests.protocol.builders import refused, secret
 
@@ -77,20 +77,23 @@ def test_news_are_asked_for_until_there_are_no_more() -> None:
 
 
 @pytest.mark.parametrize(
-    ("mark", "nonce", "held", "compares"),
+    ("mark", "nonce", "held", "arrived", "compares"),
     [
-        ((NONCE, 5), NONCE, 10_000, False),
-        ((NONCE, 5), OTHER, 10_000, True),
-        ((NONCE, 5), None, 10_000, True),
-        (None, NONCE, 10_000, True),
-        (None, NONCE, RECON_FROM_ITEMS, False),
-        (None, NONCE, RECON_FROM_ITEMS + 1, True),
+        ((NONCE, 5), NONCE, 10_000, 0, False),
+        ((NONCE, 5), NONCE, 10_000, RECON_AFTER_ITEMS, False),
+        ((NONCE, 5), NONCE, 10_000, RECON_AFTER_ITEMS + 1, True),
+        ((NONCE, 5), NONCE, RECON_FROM_ITEMS, 10_000, False),
+        ((NONCE, 5), OTHER, 10_000, 0, True),
+        ((NONCE, 5), None, 10_000, 0, True),
+        (None, NONCE, 10_000, 0, True),
+        (None, NONCE, RECON_FROM_ITEMS, 0, False),
+        (None, NONCE, RECON_FROM_ITEMS + 1, 0, True),
     ],
 )
 def test_sets_are_compared_where_no_cursor_tells(
-    mark: catchup.Mark | None, nonce: bytes | None, held: int, compares: bool
+    mark: catchup.Mark | None, nonce: bytes | None, held: int, arrived: int, compares: bool
 ) -> None:
-    assert must_compare(mark, nonce, held) is compares
+    assert must_compare(mark, nonce, held, arrived) is compares
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [(range(500), range(500)), (range(20, 500), range(490)), ((), range(5))])

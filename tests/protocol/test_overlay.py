@@ -54,6 +54,15 @@ def test_some_links_are_always_of_the_nodes_own_choice() -> None:
     assert len(overlay.wanted_links(me, everybody, linked, backwards)) == OWN_LINKS - 1
 
 
+def test_only_who_can_be_called_is_chosen() -> None:
+    everybody = members(40)
+    me, others = everybody[0], sorted(everybody[1:])
+    few = {others[3], others[5], b"a stranger"}
+    assert overlay.wanted_links(me, everybody, {}, backwards, few) == [others[5], others[3]]
+    assert overlay.wanted_links(me, everybody, {others[5]: OURS}, backwards, few) == [others[3]]
+    assert overlay.wanted_links(me, everybody, {}, backwards, set()) == []
+
+
 def test_for_a_silent_peer_another_is_looked_for_and_it_is_not_called_again() -> None:
     everybody = members(40)
     me, others = everybody[0], sorted(everybody[1:])

@@ -48,6 +48,7 @@ def asks(tables: Any, number: int) -> list[Any]:
         items.ids(),
         sorted(items.evidence()),
         tables.peers.cursor(member(number)),
+        tables.peers.arrived_since(member(number)),
         tables.meta.get("store_nonce"),
         tables.meta.get_int("parked"),
         tables.meta.refusals(),

@@ -34,7 +34,7 @@ def test_all_migrations_are_noted(tmp_path: Path) -> None:
         assert {"item", "stream", "chunk", "page", "pending", "draft", "refusal"} <= tables
         applied = [row[0] for row in connection.execute("SELECT name FROM _sqlite_migrations")]
     connection.close()
-    assert applied == ["m001_first_tables", "m002_partial_states"]
+    assert applied == ["m001_first_tables", "m002_partial_states", "m003_age_of_cursors"]
     assert migrations.name == "coopnode"
 
 

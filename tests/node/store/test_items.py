@@ -205,5 +205,12 @@ def test_cursors_are_kept_by_member_and_forgotten_together(store: Store) -> None
     store.write(lambda tables: tables.peers.set_cursor(ME, b"nonce-1 ", 5))
     store.write(lambda tables: tables.peers.set_cursor(ME, b"nonce-2 ", 3))
     assert store.read(lambda tables: tables.peers.cursor(ME)) == (b"nonce-2 ", 3)
+    assert store.read(lambda tables: tables.peers.arrived_since(ME)) == 0
+    store.write(lambda tables: tables.items.put(ItemKind.STATEMENT, b"1", name(1), ME, b"data", 7))
+    store.write(lambda tables: tables.items.put(ItemKind.STATEMENT, b"2", name(2), ME, b"data", 7))
+    assert store.read(lambda tables: tables.peers.arrived_since(ME)) == 2
+    assert store.read(lambda tables: tables.peers.arrived_since(bytes(20))) == 0
+    store.write(lambda tables: tables.peers.set_cursor(ME, b"nonce-2 ", 4))
+    assert store.read(lambda tables: tables.peers.arrived_since(ME)) == 0
     store.write(lambda tables: tables.peers.forget_cursors())
     assert store.read(lambda tables: tables.peers.cursor(ME)) is None
