@@ -95,6 +95,10 @@ vectors: venv ## write protocol/vectors/ anew; a changed vector is a changed pro
 vectors-check: venv ## fail if a vector would change
 	$(BIN)/python -m tests.vectors.generate --check
 
+.PHONY: mutants
+mutants: venv ## plant bugs, one at a time: does the simulator find them? (minutes; ARGS='--only session')
+	$(BIN)/python -m tests.mutants --workers $(WORKERS) --json build/mutants.json $(ARGS)
+
 .PHONY: bench
 bench: venv ## measure the promises of docs/promises.md; results in build/bench/
 	@mkdir -p build/bench

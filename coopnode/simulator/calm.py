@@ -77,7 +77,8 @@ def reconnect(asked: Parameters) -> tuple[Town, Figures]:
         "reconnect_changes": 300 * changes,
         "reconnect_changes_cursor_lost": 65_000 * max(1.0, ids / 10_000),
         # The one where all arrived takes its cursor for old and compares: it cannot know that the other slept.
-        "reconnect_all_changed": 600 * asked.held + 1_000,
+        # 551 bytes a head up to MAX_ITEMS heads, 606 beyond: then it takes a question more.
+        "reconnect_all_changed": 650 * asked.held + 1_000,
         "reconnect_most_lost": 400 * asked.held + 100_000 * max(1.0, ids / 10_000),
         "reconnect_changes_both_cursors_lost": 130_000 * max(1.0, ids / 10_000),
     }

@@ -52,7 +52,7 @@ class Memory:
         self._messages: dict[bytes, Message] = {}
         self._identities: dict[bytes, IdentityStatement] = {}
         self._heads: dict[bytes, Head] = {}
-        self._verdicts: dict[tuple[bytes, bytes, bytes], Refused | None] = {}
+        self._verdicts: dict[tuple[bytes, bytes, bytes, bool], Refused | None] = {}
         self._publics: dict[bytes, bytes] = {}
         self._signed: dict[bytes, tuple[bytes, bytes, bytes]] = {}
         self.verified = 0
@@ -95,8 +95,8 @@ class Memory:
         return found
 
     def verify_head(self, head: Head, coop_id: bytes, identity: Identity) -> None:
-        """Check who signed a head. Nobody changes keys here, so signature, body and key decide."""
-        key = (head.signed.signature, head.signed.body, identity.current.key)
+        """Check who signed a head. Signature, body, and how far the identity log goes decide."""
+        key = (head.signed.signature, head.signed.body, identity.current.statement_id, identity.frozen)
         if key not in self._verdicts:
             if len(self._verdicts) >= MAX_READ:
                 self._verdicts.clear()

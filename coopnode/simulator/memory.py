@@ -17,6 +17,7 @@ from typing import cast
 from coopnode.ingest import evidence_slot
 from coopnode.store import Tables
 from coopnode.store.items import StoredItem
+from protocol.head import Stream
 from protocol.items import ItemKind
 from protocol.limits import STREAM_PUBLIC
 
@@ -254,6 +255,13 @@ class MemoryBook:
         return []
 
 
+class MemoryCatalogue:
+    """As `store.catalogue.Catalogue`: no catalogue has ever been pulled."""
+
+    def drop_head(self, stream: Stream) -> None:
+        """Serve a signed state no longer: there is none."""
+
+
 @dataclass(frozen=True)
 class MemoryTables:
     """As `store.Tables`, as far as gossip needs it."""
@@ -262,6 +270,7 @@ class MemoryTables:
     items: MemoryItems
     peers: MemoryPeers
     book: MemoryBook
+    catalogue: MemoryCatalogue
 
     def as_tables(self) -> Tables:
         """Return itself as what the rooms above the store expect."""
@@ -271,4 +280,5 @@ class MemoryTables:
 def make_tables(base: Base, store_nonce: bytes, known: dict[bytes, tuple[bytes, int]]) -> MemoryTables:
     """Return the store of a node that holds the base and nothing else."""
     items = MemoryItems(base)
-    return MemoryTables(MemoryMeta(store_nonce), items, MemoryPeers(known, items), MemoryBook())
+    peers = MemoryPeers(known, items)
+    return MemoryTables(MemoryMeta(store_nonce), items, peers, MemoryBook(), MemoryCatalogue())

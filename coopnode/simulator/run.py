@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from coopnode import __version__
-from coopnode.simulator import calm, liars, scenarios, trouble
+from coopnode.simulator import calm, liars, manners, rude, scenarios, trouble, words
 from coopnode.simulator.figures import Figures
 from coopnode.simulator.parameters import ImpossibleError, Parameters, check
 from coopnode.simulator.scheduler import Scheduler
@@ -34,6 +34,11 @@ def _scenario(name: str, what: str, play: Callable[[Parameters], tuple[Town, Fig
     return Scenario(what, play, Parameters(name, **usual))
 
 
+def _rude(asked: Parameters) -> tuple[Town, Figures]:
+    """Guests break all rules that there are."""
+    return rude.play(asked, manners.RULES + words.RULES)
+
+
 SCENARIOS: dict[str, Scenario] = {
     one.usual.scenario: one
     for one in (
@@ -46,6 +51,7 @@ SCENARIOS: dict[str, Scenario] = {
         _scenario("churn", "nodes come and go all the time", trouble.churn, share=0.3, items=100, interval_ms=1_000),
         _scenario("nat", "a share of the nodes cannot be called", trouble.nat, share=0.5),
         _scenario("liars", "a share of the nodes lies", liars.liars, share=0.2),
+        _scenario("rude", "guests break one rule after the other", _rude, nodes=rude.HONEST + rude.SEATS, loss=0.0),
         _scenario("anti-entropy", "nothing is told at once, only when asked", calm.anti_entropy, warm=0),
         _scenario("reconnect", "two nodes meet again", calm.reconnect, nodes=1_002, loss=0.0),
         _scenario("cost", "everyday traffic, and what it costs a member", calm.cost, minutes=10.0, members=1_000),

@@ -10,6 +10,8 @@ from coopnode.simulator.node import SimulatedNode
 from coopnode.simulator.parameters import Parameters
 from coopnode.simulator.record import Sent
 from coopnode.simulator.town import Town
+from protocol.limits import OWN_LINKS, SAMPLED_LINKS
+from protocol.overlay import is_full_mesh
 
 PATIENCE_S = 180.0
 """So long a run goes on for what has not come yet."""
@@ -46,6 +48,7 @@ def _broadcast(
     meter = Meter(town)
     words = town.publish_all(sources(town, asked.items), interval_ms)
     bounds = calm_bounds(town)
+    bounds["longest_queue"] = len(town.authors)  # nobody contradicts itself here
     if 0 < asked.bandwidth_mbit < 1:
         del bounds["suspected"]  # an echo may well wait behind all else
     if interval_ms < 1:
@@ -64,6 +67,9 @@ def calm_bounds(town: Town) -> Bounds:
         "brought": 0.02,
         "to_all_ms": 15_000,
         "suspected": 0,
+        # Of the own ones one may just have been given up for another.
+        "own_fewest": 0 if is_full_mesh(nodes) else OWN_LINKS - 1,
+        "links_fewest": nodes - 1 if is_full_mesh(nodes) else SAMPLED_LINKS - 1,
     }
 
 

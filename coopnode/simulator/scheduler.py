@@ -13,6 +13,12 @@ from typing import Any
 Action = Callable[[Any], None]
 MS = 1_000
 SECOND = 1_000_000
+STANDSTILL_EVENTS = 200_000
+"""So many events never fall into one microsecond, unless each brings the next."""
+
+
+class StandstillError(RuntimeError):
+    """Time does not go on: something wants to be woken at once, again and again."""
 
 
 class Scheduler:
@@ -41,13 +47,18 @@ class Scheduler:
         heappush(self._queue, (self.now_us + delay_us, self._number, action, argument))
 
     def run_until(self, time_us: int) -> None:
-        """Let everything happen that is due up to *time_us*, and set the time to that."""
+        """Let everything happen that is due up to *time_us*, and set the time to that. Raises StandstillError."""
         queue = self._queue
         done = 0
+        looked_us = -1
         while queue and queue[0][0] <= time_us:
             self.now_us, _, action, argument = heappop(queue)
             done += 1
             action(argument)
+            if done % STANDSTILL_EVENTS == 0:
+                if self.now_us == looked_us:
+                    raise StandstillError(f"Time stands still at {self.now_us / SECOND:.3f} s: a node is always due.")
+                looked_us = self.now_us
         self.done += done
         self.now_us = max(self.now_us, time_us)
 

@@ -34,7 +34,7 @@ def _judge_health(result: dict[str, Any], wrong: list[str]) -> None:
         said = ", ".join(f"{count} for {name}" for name, count in unexpected.items())
         wrong.append(f"Sessions between honest nodes ended with a fault: {said}.")
     # One place a stream, and one beside it where a member has said two things.
-    if health["longest_queue"] > 2 * result["nodes"]:
+    if health["longest_queue"] > bounds.get("longest_queue", 2 * result["nodes"]):
         wrong.append(f"A queue grew to {health['longest_queue']} items.")
     if health["told_twice"] > bounds.get("told_twice", 1 << 60):
         wrong.append(f"{health['told_twice']} words were told twice over one link.")
@@ -74,6 +74,7 @@ def _judge_broadcast(result: dict[str, Any], wrong: list[str]) -> None:
 
 def _judge_scenario(result: dict[str, Any], wrong: list[str]) -> None:
     own, bounds = result.get("scenario_figures", {}), result["bounds"]
+    wrong.extend(dict.fromkeys(own.get("rules_broken", ())))
     if own.get("recovered_ms", 0) > bounds.get("recovered_ms", 1 << 60):
         wrong.append(f"The survivors were current after {own['recovered_ms']} ms, not {bounds['recovered_ms']:.0f}.")
     if own.get("later_words_to_all_ms", {}).get("max", 0) > bounds.get("later_ms", 1 << 60):

@@ -165,7 +165,7 @@ class Writer:
             self._node.broadcast.pass_over(item_id)
 
     def _is_forged(self, kind: ItemKind, data: bytes, reason: Reason) -> bool:
-        """Whether no honest node can have sent this. Nobody changes keys here, so there is nothing to ask the peer."""
+        """Whether no honest node can have sent this. Only guests change keys here, so no peer is asked for its log."""
         if reason in forgery.BYTES_PROVE:
             return True
         if reason is not Reason.BAD_SIGNATURE or kind is not ItemKind.HEAD:

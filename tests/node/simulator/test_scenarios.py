@@ -16,6 +16,7 @@ from coopnode.simulator.liars import KINDS
 from coopnode.simulator.parameters import ImpossibleError, with_overrides
 from coopnode.simulator.town import Town
 from coopnode.world import World
+from protocol import head as heads
 
 Result = dict[str, Any]
 
@@ -41,6 +42,7 @@ SMALL: dict[str, dict[str, object]] = {
     "churn": {"nodes": 30, "items": 30, "warm": 20},
     "nat": {"nodes": 30, "items": 10, "warm": 30},
     "liars": {"nodes": 40, "items": 10, "warm": 20},
+    "rude": {},
     "anti-entropy": {"nodes": 30, "items": 10},
     "reconnect": {"nodes": 202, "held": 200},
     "cost": {"nodes": 30, "members": 500, "minutes": 2.0, "warm": 30},
@@ -169,6 +171,24 @@ def test_where_nearly_all_are_hidden_the_others_keep_room() -> None:
     assert 30 < result["links"]["most"] <= 45
 
 
+# ── guests ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_rule_that_is_not_kept_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The twin of the scenario `rude` above."""
+    monkeypatch.setattr(heads, "check_not_future", lambda head, now_ms: None)
+    said = run.simulate(run.usual("rude"), World().steady_ms)[0]["verdict"]
+    assert said == ["A head of the future must be kept back. (8.5)"]
+
+
+def test_each_rule_is_tried_whatever_the_seed() -> None:
+    tried = {played("rude", seed=seed)[0]["scenario_figures"]["rules_tried"] for seed in (1, 2, 3)}
+    assert len(tried) == 1
+    assert tried.pop() > 100
+    for seed in (1, 2, 3):
+        assert figures("rude", seed=seed)["scenario_figures"]["rules_broken"] == []
+
+
 # ── liars ────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -202,6 +222,7 @@ def test_no_kind_of_liar_gets_anything_forged_in_or_anything_true_out(kind: str)
         ("random", {"latency_ms": -1.0}, "'latency ms' must be"),
         ("liars", {"kinds": "forge,gossip"}, "no liars of kind 'gossip'"),
         ("reconnect", {"nodes": 10, "held": 20}, "there must be 22 nodes"),
+        ("rude", {"nodes": 20}, "a full mesh of 12 nodes"),
         ("nonsense", {}, "no scenario 'nonsense'"),
     ],
 )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from coopnode.simulator.scheduler import MS, SECOND, Scheduler
+import pytest
+
+from coopnode.simulator.scheduler import MS, SECOND, STANDSTILL_EVENTS, Scheduler, StandstillError
 
 
 def test_events_happen_in_order_of_time_and_of_asking() -> None:
@@ -39,3 +41,16 @@ def test_time_goes_on_in_steps_until_a_condition_holds() -> None:
     assert scheduler.now_ms == 3_500
     scheduler.run_while(lambda: True, 5 * SECOND, SECOND // 2)
     assert scheduler.now_us == 5 * SECOND
+
+
+def test_time_that_stands_still_is_noticed() -> None:
+    scheduler = Scheduler()
+
+    def again(delay_us: int) -> None:
+        scheduler.after(delay_us, again, delay_us)
+
+    scheduler.at(5, again, 1)
+    scheduler.run_until(3 * STANDSTILL_EVENTS)
+    scheduler.after(0, again, 0)
+    with pytest.raises(StandstillError, match="Time stands still at"):
+        scheduler.run_until(SECOND)
