@@ -16,6 +16,7 @@ from coopnode.gossip.company import Company
 from coopnode.gossip.link import Link
 from coopnode.world import World
 from protocol import overlay, session
+from protocol.items import ItemKind
 from protocol.messages import Graft, Have, Message, Ping, Prune, Put, Since
 from tests.node.wires import Live, Town, honest, liar, town, until
 
@@ -143,6 +144,11 @@ async def test_a_peer_of_our_choice_that_tells_nothing_is_given_up(
         return 0 if standing is None else standing.told
 
     if not mute:
+        # Chance may have it that the peer hears everything from us: let it say something, be it old.
+        back = link_to(other, anna)
+        assert back is not None
+        heads = other.core.store.read(lambda tables: tables.items.of_kind(ItemKind.HEAD, teller.core.member_id))
+        back.send(Put([heads[0].data], [], []))
         await until(told, "for the peer to tell what it has")
     looks = Company(anna.core, anna.node.gossiper, lambda _: False)
     looks.give_up_who_tells_nothing()
