@@ -35,7 +35,7 @@ from protocol.session import Closed, Event, Me, Opened, Received, Role, Session,
 from protocol.trie import Summary
 from tests.node.scenes import new_folder
 
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 30.0
 Say = Callable[[Message], Message | None]
 
 
