@@ -11,10 +11,10 @@ from protocol.limits import (
     HANDSHAKE_MS,
     LAZY_MS,
     MAX_GRAFTS,
+    MAX_ITEMS,
     MAX_MESSAGE_BYTES,
     MAX_REQUESTS_UNDER_WAY,
     PING_EVERY_MS,
-    RECON_FROM_ITEMS,
     REQUEST_MS,
     SHORT_ID_BYTES,
     SILENT_MS,
@@ -303,10 +303,10 @@ def false_shape(stay: Stay) -> None:
     stay.refused(guest, Reason.TOO_LARGE, "A message that is too large must end the session. (9.3)")
 
 
-def false_items(stay: Stay) -> None:
-    """Whoever is asked for one item and gives another is at fault."""
-    guest = stay.visit()
+def pages_of_news(stay: Stay) -> None:
+    """What is more than one answer may hold comes in several, each item once. From here on the host holds much."""
     author = stay.seat()
+    guest = stay.visit(author)
     invitations = [
         statements.write(
             statements.INVITATION,
@@ -316,12 +316,28 @@ def false_items(stay: Stay) -> None:
             coop_id=stay.town.coop.coop_id,
             seed=author.seed,
             fields={"nonce": number.to_bytes(16, "big"), "until_ms": 0, "uses": 1},
-        )
-        for number in range(RECON_FROM_ITEMS)
+        ).signed.to_bytes()
+        for number in range(MAX_ITEMS + 100)
     ]
-    guest.say(Put([], [one.signed.to_bytes() for one in invitations], []))
-    stay.run_s(3)
+    guest.say(Put([], invitations[:MAX_ITEMS], []), Put([], invitations[MAX_ITEMS:], []))
+    stay.run_s(5)
+    guest.mute = True
+    nonce = stay.host.tables.meta.get("store_nonce") or bytes(8)
+    cursor, came = 0, list[bytes]()
+    for request in (1, 2, 3):
+        guest.say(Since(request, nonce, cursor, bytes(32)))
+        stay.run_s(2)
+        for news in (one for one in guest.of(News) if one.request == request):
+            cursor = news.cursor
+            came += [*news.heads, *news.statements, *news.identities]
+    held = stay.host.tables.items.number()
+    stay.hold(held > MAX_ITEMS and len(came) == len(set(came)) == held, "All news must come, each item once. (9.6)")
     stay.end(guest)
+
+
+def false_items(stay: Stay) -> None:
+    """Whoever is asked for one item and gives another is at fault."""
+    author = stay.seat()
     lacking = stay.town.random.randbytes(32)
     other = stay.head(author, stay.rev(), "not what was asked for")
 
@@ -339,6 +355,23 @@ def false_items(stay: Stay) -> None:
     stay.hold(bool(guest.of(GetItems)), "What only the peer holds must be asked for. (9.6)")
     stay.refused(guest, Reason.UNASKED, "Items that were not asked for must end the session. (9.6)")
     stay.hold(not stay.any_holds(other), "Items that were not asked for must not be taken in. (9.6)")
+
+
+def spare(stay: Stay) -> None:
+    """Whoever compares and finds that the peer lacks something gives it."""
+    kept = stay.host.tables.items.of_kind(ItemKind.HEAD)[0]
+
+    def answer(guest: Guest, message: Message) -> None:
+        if isinstance(message, Reconcile):
+            guest.mute = True
+            ids = [one for one in stay.host.tables.items.ids() if one != kept.item_id]
+            guest.say(recon.answer(ids, message, bytes(8), 0))
+
+    member = stay.seat()
+    guest = stay.call(member, stay.me(member), on_heard=answer)
+    stay.run_s(3)
+    stay.hold(guest.was_told(kept.data), "What only the asker holds must go to the peer. (9.6)")
+    stay.end(guest)
 
 
 RULES = (
@@ -360,5 +393,7 @@ RULES = (
     answers,
     stated,
     false_shape,
+    pages_of_news,
     false_items,
+    spare,
 )

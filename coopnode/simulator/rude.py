@@ -22,6 +22,7 @@ from protocol.errors import Reason
 from protocol.head import Head
 from protocol.identity import Identity
 from protocol.items import ItemKind
+from protocol.limits import MAX_ITEMS
 from protocol.messages import Message, Status
 from protocol.session import Me, Role, Session
 
@@ -179,6 +180,7 @@ def play(asked: Parameters, rules: tuple[Rule, ...]) -> tuple[Town, Figures]:
     return town, {
         "links": figures.of_links(town),
         "health": figures.of_health(town),
-        "bounds": {"links_fewest": HONEST - 1, "fault timed_out": 0.0},
+        # A queue holds one place for each thing that is told about, and guests tell of more than an answer may hold.
+        "bounds": {"links_fewest": HONEST - 1, "longest_queue": 2 * MAX_ITEMS},
         "scenario_figures": {"rules_tried": stay.tried, "rules_broken": stay.broken},
     }

@@ -32,6 +32,9 @@ def forged(stay: Stay) -> None:
     for what, coop_id in ((heads.WHAT, stay.town.coop.secret("another co-op")), (CONTACT, stay.town.coop.coop_id)):
         member = stay.seat()
         guest = stay.visit(member)
+        right = stay.head(member, stay.rev(), "of this kind")
+        put(stay, guest, right)
+        stay.hold(stay.all_hold(right), "A head that is right must reach all. (9.5)")
         body = stay.head(member, stay.rev(), "of another kind").signed.body
         data = signing.sign(what, coop_id, body, member.seed).to_bytes()
         head = stay.town.coop.memory.read_head(data)
@@ -255,5 +258,5 @@ def fork(stay: Stay) -> None:
     stay.end(guest)
 
 
-# The forgers last: nobody has a link with their members afterwards.
-RULES = (older, ahead, many_unknown, two_words, third_word, said, stolen, new_key, fork, forged)
+# With the members of forgers nobody has a link afterwards, and members that have changed their keys come last.
+RULES = (older, ahead, many_unknown, two_words, third_word, said, forged, stolen, new_key, fork)

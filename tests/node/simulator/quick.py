@@ -27,7 +27,7 @@ SHORT: tuple[tuple[str, dict[str, object]], ...] = (
     ("liars", {"nodes": 40, "items": 10, "warm": 20}),
     ("crash", {"nodes": 60, "items": 20, "warm": 60}),
     ("burst", {"nodes": 30, "items": 120, "warm": 30, "bandwidth_mbit": 0.05}),
-    ("nat", {"nodes": 60, "items": 10, "warm": 20, "share": 0.9}),
+    ("nat", {"nodes": 90, "items": 10, "warm": 20, "share": 0.93}),
     ("anti-entropy", {"nodes": 30, "items": 10}),
     ("churn", {"nodes": 30, "items": 30, "warm": 20}),
     ("single", {"nodes": 8, "items": 10, "warm": 10}),
